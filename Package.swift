@@ -1,0 +1,64 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One set of rules for every target: Swift 6 mode, explicit existentials and imports, lifetimes for views over spans,
+/// and strict memory safety (files that need unsafe constructs end in `+Unsafe.swift`).
+let rules: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .strictMemorySafety(),
+]
+
+/// A target below `name`, with the rules and its unit tests beside it.
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> [Target] {
+    [
+        .target(name: name, dependencies: dependencies, swiftSettings: rules)
+    ]
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: rules)
+}
+
+let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "portolan",
+    products: [.executable(name: "portolan", targets: ["portolan"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    ],
+    targets: [
+        // The system's libraries, a module map and one shim header each.
+        .systemLibrary(name: "CUv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
+        .systemLibrary(name: "CPcap", pkgConfig: "libpcap", providers: [.apt(["libpcap-dev"])]),
+        .target(name: "CHost"),
+    ]
+        // The core: no clock, no I/O, no imports but these.
+        + module("Wire")
+        + module("Netstack", ["Wire"])
+        + module("Resolver", ["Wire"])
+        // The shell.
+        + module("Capture", ["Wire", "CPcap"])
+        + module("Uv", ["CUv"])
+        + module("Sandbox", ["Wire", "CHost", log])
+        + module("Gateway", ["Netstack", "Resolver", "Wire", "Uv", "Capture", "CHost", log])
+        // Test support: virtual clock, lossy wires, scripted peers.
+        + module("Simnet", ["Netstack", "Wire"])
+        + [
+            .executableTarget(
+                name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", log, arguments], swiftSettings: rules),
+            tests("WireTests", ["Wire"]),
+            tests("NetstackTests", ["Netstack", "Wire", "Simnet"]),
+            tests("ResolverTests", ["Resolver", "Wire"]),
+            tests("CaptureTests", ["Capture", "Wire"]),
+            tests("UvTests", ["Uv"]),
+            tests("SandboxTests", ["Sandbox", "Wire", "CHost"]),
+            tests("GatewayTests", ["Gateway", "Netstack", "Resolver", "Wire", "Uv", "CHost"]),
+        ]
+)
