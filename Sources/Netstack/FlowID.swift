@@ -1,7 +1,7 @@
 /// Names a flow for as long as it lives: an index into its kind's slab and the slab entry's generation, so that a
 /// late event for a flow that is gone meets nobody. An integer, not an object: it fits a libuv handle's data pointer.
 package struct FlowID: Hashable, Sendable, BitwiseCopyable {
-    package enum Kind: UInt8, Sendable { case tcp = 0, udp = 1, echo = 2 }
+    package enum Kind: UInt8, Sendable, BitwiseCopyable { case tcp = 0, udp = 1, echo = 2 }
 
     /// generation << 32 | kind << 28 | index.
     package let rawValue: UInt64

@@ -4,7 +4,7 @@
 /// A frame with `segmentation != .none` is a super-frame: one header and up to 64 KiB of payload that stands for
 /// ceil(payload / segmentSize) frames on the wire. The MTU then bounds the segments, not the frame.
 package struct OffloadHeader: Equatable, Sendable, BitwiseCopyable {
-    package enum Segmentation: UInt8, Sendable { case none = 0, tcp4 = 1, tcp6 = 4, udp = 5 }
+    package enum Segmentation: UInt8, Sendable, BitwiseCopyable { case none = 0, tcp4 = 1, tcp6 = 4, udp = 5 }
 
     /// VIRTIO_NET_HDR_F_NEEDS_CSUM: the transport checksum field holds the pseudo-header's sum; whoever puts the frame
     /// on a real wire sums from `checksumStart` and stores at `checksumStart + checksumOffset`.

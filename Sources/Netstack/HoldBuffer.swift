@@ -1,0 +1,87 @@
+import Wire
+
+// Bytes from the guest that cannot go to the host's socket yet.
+//
+// Two reasons: they are in order but the socket's send buffer is full, or they came early and a gap is in front of them. Both
+// kinds sit at their place in sequence space, in chunks that stand for consecutive 64 KiB of it:
+//
+//       base        delivered        rcv.nxt              ranges[0]        edge
+//        |..............|################|.....................|#######|......|
+//        | given to the | in order, the  |   the gap           | came early   |
+//        | host         | socket is full |
+//
+// A record exists only while there is something to hold; the connection then goes back to passing payload straight
+// from the frame to the socket. Bounded by the window that we advertised: at most `slots` chunks a connection.
+
+/// Held payload of one connection.
+struct HoldBuffer: BitwiseCopyable {
+    /// The window's chunks, one for a base in the middle of a chunk, and one for what an alignment costs.
+    static let slots = TCPLimits.receiveWindow / ChunkPool.chunkSize + 2
+
+    private var base: SequenceNumber
+    private var chunks = InlineArray<18, UInt32>(repeating: ChunkPool.none)
+    /// The first byte that the host has not been given.
+    private(set) var delivered: SequenceNumber
+    /// What came early, beyond `rcv.nxt`.
+    var early = Scoreboard()
+    /// Where the newest early segment starts: its range is reported first (RFC 2018 section 4).
+    var newest: SequenceNumber
+
+    init(from next: SequenceNumber) {
+        base = next
+        delivered = next
+        newest = next
+    }
+
+    /// Stores payload at its place. Returns how many leading bytes found room: fewer than given when the pool is empty
+    /// or the window's end is passed.
+    mutating func store(_ payload: RawSpan, at sequence: SequenceNumber, in pool: inout ChunkPool) -> Int {
+        let start = sequence - base
+        guard start >= 0 else { return 0 }
+        var stored = 0
+        while stored < payload.byteCount {
+            let slot = (start + stored) / ChunkPool.chunkSize
+            let at = (start + stored) % ChunkPool.chunkSize
+            guard slot < Self.slots else { break }
+            if chunks[slot] == ChunkPool.none {
+                guard let chunk = pool.take() else { break }
+                chunks[slot] = chunk
+            }
+            let count = min(payload.byteCount - stored, ChunkPool.chunkSize - at)
+            var space = pool.space(chunks[slot], at..<at + count)
+            space.copy(from: payload.extracting(stored..<stored + count), at: 0)
+            stored += count
+        }
+        return stored
+    }
+
+    /// The next contiguous piece below `end`: chunk and range. nil when nothing is left.
+    func piece(below end: SequenceNumber) -> (chunk: UInt32, range: Range<Int>)? {
+        let left = end - delivered
+        guard left > 0 else { return nil }
+        let offset = delivered - base
+        let slot = offset / ChunkPool.chunkSize
+        let at = offset % ChunkPool.chunkSize
+        guard slot < Self.slots, chunks[slot] != ChunkPool.none else { return nil }
+        return (chunks[slot], at..<min(at + left, ChunkPool.chunkSize))
+    }
+
+    /// The host took `count` more bytes. Gives back chunks that are done.
+    mutating func deliver(_ count: Int, to pool: inout ChunkPool) {
+        delivered += count
+        while delivered - base >= ChunkPool.chunkSize {
+            if chunks[0] != ChunkPool.none { pool.give(chunks[0]) }
+            for i in 1..<Self.slots { chunks[i - 1] = chunks[i] }
+            chunks[Self.slots - 1] = ChunkPool.none
+            base += ChunkPool.chunkSize
+        }
+    }
+
+    /// Gives every chunk back.
+    mutating func release(to pool: inout ChunkPool) {
+        for i in 0..<Self.slots where chunks[i] != ChunkPool.none {
+            pool.give(chunks[i])
+            chunks[i] = ChunkPool.none
+        }
+    }
+}

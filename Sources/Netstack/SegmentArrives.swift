@@ -1,0 +1,243 @@
+import Wire
+
+// RFC 9293 section 3.10.7.4 from the ACK on, for a segment that `admit` let in: the ACK moves the sending half, the
+// text goes to the host's socket, the FIN ends the guest's half.
+//
+// Where the text goes:
+//   in order, nothing held      straight from the frame to the host's socket; what it does not take is held
+//   in order, something held    behind the held bytes; the socket is full anyway
+//   early                       held, and reported by SACK (RFC 2018)
+// What can be neither sent nor held is not acknowledged: the guest sends it again.
+
+extension Connection {
+    /// What became of the connection in a call.
+    enum Fate: Equatable {
+        case lives
+        /// Gone; `reset` aborts the host's socket.
+        case dead(reset: Bool)
+        /// Both halves have ended and the quiet time begins (RFC 9293 section 3.6.1).
+        case timeWait
+    }
+
+    /// Processes a segment addressed to this connection.
+    mutating func segmentArrives<O: Outside & ~Copyable>(
+        _ segment: Segment, _ payload: RawSpan, id: FlowID, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Fate {
+        switch admit(segment) {
+        case .discard:
+            return .lives
+        case .acknowledge:
+            sendAck(now: now, shared: &shared, outside: &outside)
+            return .lives
+        case .challenge:
+            if shared.mayChallenge(at: now) { sendAck(now: now, shared: &shared, outside: &outside) }
+            return .lives
+        case .repeatSynAck:
+            sendSynAck(now: now, shared: &shared, outside: &outside)
+            return .lives
+        case .reset:
+            sendReset(seq: segment.ack, ack: nil, shared: &shared, outside: &outside)
+            return .lives
+        case .aborted:
+            shared.counters.resetsReceived &+= 1
+            return .dead(reset: true)
+        case .process:
+            break
+        }
+
+        restartKeepAlive(at: now)
+        updateTimestamp(segment)
+        if state == .synReceived {
+            state = .established
+            snd.wl1 = segment.seq
+            snd.wl2 = segment.ack
+            openCongestionWindow()
+            flags.insert(.hostReadable)
+        }
+        acknowledgmentArrives(segment, now: now, shared: &shared)
+        // Sixth, the URG bit: not carried yet; the bytes stay in the stream (issue 3 makes them out-of-band).
+        return textArrives(segment, payload, id: id, now: now, shared: &shared, outside: &outside) ?? fate
+    }
+
+    /// RFC 7323 section 4.3: TS.Recent follows the segment that spans the last ACK we sent.
+    private mutating func updateTimestamp(_ segment: Segment) {
+        guard flags.contains(.timestamps), let value = segment.options.timestamps?.value else { return }
+        if segment.seq <= rcv.acked, Int32(bitPattern: value &- rcv.tsRecent) >= 0 { rcv.tsRecent = value }
+    }
+
+    // MARK: Seventh, the segment text
+
+    private var acceptsText: Bool {
+        switch state {
+        case .established, .finWait1, .finWait2: return !flags.contains(.guestEnded)
+        case .connecting, .synReceived, .closing, .closeWait, .lastAck: return false
+        }
+    }
+
+    private mutating func textArrives<O: Outside & ~Copyable>(
+        _ segment: Segment, _ payload: RawSpan, id: FlowID, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Fate? {
+        guard acceptsText, segment.span > 0 else { return nil }
+        // Trim to the window: old bytes in front, bytes beyond the edge behind.
+        let skip = max(0, rcv.nxt - segment.seq)
+        let sequence = segment.seq + skip
+        let room = rcv.edge - sequence
+        var end = payload.byteCount
+        var fin = segment.flags.contains(.fin)
+        if end - skip > room {
+            end = skip + max(0, room)
+            fin = false
+        }
+        let text = payload.extracting(min(skip, end)..<end)
+
+        if sequence != rcv.nxt {
+            return earlyTextArrives(text, at: sequence, now: now, shared: &shared, outside: &outside)
+        }
+
+        if text.byteCount > 0 {
+            let taken: Int
+            switch deliver(text, id: id, shared: &shared, outside: &outside) {
+            case .success(let count): taken = count
+            case .failure: return .dead(reset: false)
+            }
+            rcv.nxt += taken
+            if taken < text.byteCount { fin = false }
+            absorbEarly(shared: &shared)
+            scheduleAck(bytes: taken, now: now)
+            if hold != .max, let fate = drainHold(id: id, shared: &shared, outside: &outside) { return fate }
+        }
+
+        // Eighth, the FIN bit. Early data beyond a FIN cannot exist; a FIN before held early data is taken in order only.
+        if fin, segment.seq + segment.length == rcv.nxt { guestEnds(id: id, shared: &shared, outside: &outside) }
+        return nil
+    }
+
+    private enum Delivery {
+        case success(Int)
+        case failure(HostError)
+    }
+
+    /// Gives in-order text to the host, or holds what it does not take. The count is what may be acknowledged.
+    private mutating func deliver<O: Outside & ~Copyable>(
+        _ text: RawSpan, id: FlowID, shared: inout TCPShared, outside: inout O
+    ) -> Delivery {
+        var sent = 0
+        if !flags.contains(.hostFull), heldBytes(in: shared) == 0 {
+            switch outside.send(id, text) {
+            case .done(let count): sent = min(count, text.byteCount)
+            case .wouldBlock: break
+            case .failed(let error):
+                sendReset(seq: snd.nxt, ack: rcv.nxt, shared: &shared, outside: &outside)
+                return .failure(error)
+            }
+            if hold != .max { shared.holds[hold].deliver(sent, to: &shared.pool) }
+            if sent == text.byteCount { return .success(sent) }
+            flags.insert(.hostFull)
+        }
+        let rest = text.extracting(sent..<text.byteCount)
+        guard openHold(at: rcv.nxt + sent, shared: &shared) else { return .success(sent) }
+        return .success(sent + shared.holds[hold].store(rest, at: rcv.nxt + sent, in: &shared.pool))
+    }
+
+    /// Holds text behind a gap and says so at once (RFC 5681 section 4.2).
+    private mutating func earlyTextArrives<O: Outside & ~Copyable>(
+        _ text: RawSpan, at sequence: SequenceNumber, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Fate? {
+        shared.counters.outOfOrder &+= 1
+        if text.byteCount > 0, shared.pool.free * 8 >= shared.pool.capacity, openHold(at: rcv.nxt, shared: &shared) {
+            let stored = shared.holds[hold].store(text, at: sequence, in: &shared.pool)
+            if stored > 0 {
+                _ = shared.holds[hold].early.add(sequence, sequence + stored)
+                shared.holds[hold].newest = sequence
+            }
+        }
+        sendAck(now: now, shared: &shared, outside: &outside)
+        return nil
+    }
+
+    /// After `rcv.nxt` moved: early ranges that now touch it are in order.
+    private mutating func absorbEarly(shared: inout TCPShared) {
+        guard hold != .max, !shared.holds[hold].early.isEmpty else { return }
+        var next = rcv.nxt
+        for i in 0..<shared.holds[hold].early.count {
+            let range = shared.holds[hold].early[i]
+            if range.left > next { break }
+            if range.right > next { next = range.right }
+        }
+        if next != rcv.nxt {
+            rcv.nxt = next
+            // The gap is filled: the sender wants to know at once (RFC 5681 section 4.2).
+            flags.insert(.ackNow)
+        }
+        shared.holds[hold].early.acknowledge(next)
+    }
+
+    /// Makes sure that a hold buffer exists whose next undelivered byte is `next`.
+    private mutating func openHold(at next: SequenceNumber, shared: inout TCPShared) -> Bool {
+        if hold != .max { return true }
+        guard let index = shared.holds.insert(HoldBuffer(from: next)) else { return false }
+        hold = index
+        return true
+    }
+
+    /// In-order bytes that the host has not been given.
+    func heldBytes(in shared: borrowing TCPShared) -> Int {
+        hold == .max ? 0 : rcv.nxt - (flags.contains(.guestEnded) ? 1 : 0) - shared.holds[hold].delivered
+    }
+
+    /// Gives held bytes to the host while it takes them. A fate when the host's socket failed.
+    mutating func drainHold<O: Outside & ~Copyable>(
+        id: FlowID, shared: inout TCPShared, outside: inout O
+    ) -> Fate? {
+        guard hold != .max else { return nil }
+        let end = flags.contains(.guestEnded) ? rcv.nxt + -1 : rcv.nxt
+        while !flags.contains(.hostFull), let (chunk, range) = shared.holds[hold].piece(below: end) {
+            switch outside.send(id, shared.pool.bytes(chunk, range)) {
+            case .done(let count):
+                shared.holds[hold].deliver(min(count, range.count), to: &shared.pool)
+                if count < range.count { flags.insert(.hostFull) }
+            case .wouldBlock:
+                flags.insert(.hostFull)
+            case .failed:
+                sendReset(seq: snd.nxt, ack: rcv.nxt, shared: &shared, outside: &outside)
+                return .dead(reset: false)
+            }
+        }
+        if shared.holds[hold].delivered == end, shared.holds[hold].early.isEmpty { releaseHold(&shared) }
+        passEndToHost(id: id, shared: &shared, outside: &outside)
+        return nil
+    }
+
+    mutating func releaseHold(_ shared: inout TCPShared) {
+        guard hold != .max else { return }
+        shared.holds[hold].release(to: &shared.pool)
+        shared.holds.remove(hold)
+        hold = .max
+    }
+
+    // MARK: Eighth, the FIN bit
+
+    private mutating func guestEnds<O: Outside & ~Copyable>(
+        id: FlowID, shared: inout TCPShared, outside: inout O
+    ) {
+        rcv.nxt += 1
+        flags.formUnion([.guestEnded, .ackNow])
+        switch state {
+        case .established: state = .closeWait
+        // Our FIN is not acknowledged yet, else `acknowledgmentArrives` had moved on to FIN-WAIT-2.
+        case .finWait1: state = .closing
+        // FIN-WAIT-2: both halves have ended, which `fate` sees.
+        default: break
+        }
+        passEndToHost(id: id, shared: &shared, outside: &outside)
+    }
+
+    /// Once every byte before the guest's FIN is with the host, its half of the stream ends there too.
+    mutating func passEndToHost<O: Outside & ~Copyable>(
+        id: FlowID, shared: inout TCPShared, outside: inout O
+    ) {
+        guard flags.contains(.guestEnded), !flags.contains(.hostShutdown), heldBytes(in: shared) == 0 else { return }
+        flags.insert(.hostShutdown)
+        outside.shutdownWrite(id)
+    }
+}

@@ -1,0 +1,178 @@
+package import Wire
+
+// The record of one TCP connection between the guest and us, and the states of RFC 9293 that it passes through.
+//
+// We are always the passive side here: the guest's SYN opens a host socket, and only when that is connected does our
+// SYN-ACK go out. So LISTEN and SYN-SENT have no record, and `connecting` comes before SYN-RECEIVED.
+//
+//     SYN -> connecting -> synReceived -> established -> finWait1 -> finWait2 -> (TIME-WAIT, a smaller record)
+//                                                    \                \-> closing -> (TIME-WAIT)
+//                                                     \-> closeWait -> lastAck -> gone
+//
+// "Our" half is what the host's socket delivers: its end of stream becomes our FIN. The guest's FIN becomes a shutdown
+// of the host's socket. The two halves end independently.
+//
+// A plain value without references: it lives in a slab, is reached by index, and costs the same whether idle or not.
+// Payload is never in it (see ChunkPool).
+
+/// One TCP connection. Field names are RFC 9293's (section 3.3.1) and RFC 7323's.
+package struct Connection: BitwiseCopyable {
+    package enum State: UInt8, Sendable, CaseIterable, BitwiseCopyable {
+        case connecting, synReceived, established, finWait1, finWait2, closing, closeWait, lastAck
+    }
+
+    struct Flags: OptionSet, BitwiseCopyable {
+        let rawValue: UInt32
+        /// Negotiated (RFC 2018, RFC 7323).
+        static let sackPermitted = Flags(rawValue: 1 << 0)
+        static let timestamps = Flags(rawValue: 1 << 1)
+        /// In the list of connections with something to send.
+        static let queued = Flags(rawValue: 1 << 2)
+        /// An ACK must go out at the end of this batch.
+        static let ackNow = Flags(rawValue: 1 << 3)
+        /// The host's socket may have bytes: the last read did not say EAGAIN.
+        static let hostReadable = Flags(rawValue: 1 << 4)
+        /// The host's socket gave the end of its stream.
+        static let hostEnded = Flags(rawValue: 1 << 5)
+        /// The host's socket said EAGAIN to a write; wait for writability.
+        static let hostFull = Flags(rawValue: 1 << 6)
+        /// The guest's FIN is in `rcv.nxt`.
+        static let guestEnded = Flags(rawValue: 1 << 7)
+        /// The guest's FIN was passed to the host's socket.
+        static let hostShutdown = Flags(rawValue: 1 << 8)
+        /// Our FIN occupies `snd.nxt - 1`.
+        static let finSent = Flags(rawValue: 1 << 9)
+        /// What `Outside.watch` was last told.
+        static let watchesRead = Flags(rawValue: 1 << 10)
+        static let watchesWrite = Flags(rawValue: 1 << 11)
+        /// A segment is being timed (RFC 6298 section 3, Karn).
+        static let timing = Flags(rawValue: 1 << 12)
+        /// Waiting for a chunk of the pool.
+        static let starved = Flags(rawValue: 1 << 13)
+        /// The peer's window is closed and data waits: the persist timer runs (RFC 9293 section 3.8.6.1).
+        static let persisting = Flags(rawValue: 1 << 14)
+    }
+
+    /// RFC 6675 and RFC 5681: what the sender believes about loss.
+    enum Recovery: UInt8 {
+        /// No loss known.
+        case none
+        /// Fast recovery until `recover` is acknowledged.
+        case fast
+        /// After a retransmission timeout, until `recover` is acknowledged.
+        case loss
+    }
+
+    /// The sending half (RFC 9293 section 3.3.1).
+    struct Send: BitwiseCopyable {
+        var una = SequenceNumber(rawValue: 0)
+        var nxt = SequenceNumber(rawValue: 0)
+        /// Window the guest offers, in bytes, unscaled.
+        var wnd = 0
+        var wl1 = SequenceNumber(rawValue: 0)
+        var wl2 = SequenceNumber(rawValue: 0)
+        var iss = SequenceNumber(rawValue: 0)
+        /// Shift for the guest's window field (RFC 7323 section 2).
+        var shift: UInt8 = 0
+        /// Largest window the guest ever offered (RFC 5961 section 5.2).
+        var maxWindow = 0
+        /// Payload bytes a segment may carry, options taken off.
+        var mss = 536
+    }
+
+    /// The receiving half.
+    struct Receive: BitwiseCopyable {
+        var nxt = SequenceNumber(rawValue: 0)
+        var irs = SequenceNumber(rawValue: 0)
+        /// Right edge of the window we advertised; never moves left.
+        var edge = SequenceNumber(rawValue: 0)
+        var shift: UInt8 = 0
+        /// Where the last ACK we sent stood (RFC 7323's Last.ACK.sent).
+        var acked = SequenceNumber(rawValue: 0)
+        var tsRecent: UInt32 = 0
+    }
+
+    package let key: FlowKey
+    let hash: UInt64
+    let guestMAC: MACAddress
+    package internal(set) var state: State = .connecting
+    var recovery: Recovery = .none
+    var flags: Flags = []
+    var snd = Send()
+    var rcv = Receive()
+
+    // Round-trip time (RFC 6298), nanoseconds.
+    var srtt: Int64 = 0
+    var rttvar: Int64 = 0
+    var rto: Int64 = TCPLimits.initialRTO
+    var timedSequence = SequenceNumber(rawValue: 0)
+    var timedAt = Instant(nanoseconds: 0)
+    /// Consecutive expiries of the retransmission or persist timer.
+    var expiries: UInt8 = 0
+
+    // Congestion (RFC 5681, RFC 6582, RFC 6675), bytes.
+    var cwnd = 0
+    var ssthresh = Int.max
+    var recover = SequenceNumber(rawValue: 0)
+    /// Next sequence number to consider for retransmission while recovering.
+    var rxt = SequenceNumber(rawValue: 0)
+    var dupAcks: UInt8 = 0
+    var scoreboard = Scoreboard()
+
+    // Chunks with unacknowledged and unsent bytes: a list; `headSequence` is the first byte of `sendHead`.
+    var sendHead = ChunkPool.none
+    var sendTail = ChunkPool.none
+    var headSequence = SequenceNumber(rawValue: 0)
+    /// One past the last byte read from the host.
+    var queuedEnd = SequenceNumber(rawValue: 0)
+    /// The chunk that holds `snd.nxt`, and the sequence number of its first byte.
+    var cursor = ChunkPool.none
+    var cursorSequence = SequenceNumber(rawValue: 0)
+
+    /// Bytes from the guest that the host has not taken or that came early: an index of `HoldBuffer`.
+    var hold = UInt32.max
+
+    // Deadlines; the earliest one is in the timer heap.
+    var retransmitAt = Instant.never
+    var ackAt = Instant.never
+    var keepAliveAt = Instant.never
+
+    init(key: FlowKey, hash: UInt64, guestMAC: MACAddress) {
+        self.key = key
+        self.hash = hash
+        self.guestMAC = guestMAC
+    }
+}
+
+/// The constants of the engine, each with its source.
+enum TCPLimits {
+    /// RFC 6298 (2.1).
+    static let initialRTO = Int64.seconds(1)
+    /// Linux' TCP_RTO_MIN; RFC 6298 (2.4) says 1 s, which no deployed stack keeps.
+    static let minimumRTO = Int64.milliseconds(200)
+    /// RFC 6298 (2.5) allows a maximum of at least 60 s.
+    static let maximumRTO = Int64.seconds(60)
+    /// Retransmissions of data before we give up, about 15 minutes (RFC 1122 4.2.3.5, R2; Linux tcp_retries2).
+    static let retries: UInt8 = 15
+    /// Retransmissions of our SYN-ACK (Linux tcp_synack_retries).
+    static let synAckRetries: UInt8 = 5
+    /// RFC 9293 section 3.8.6.3 allows 0.5 s; a short wait lets an answer carry the ACK.
+    static let delayedAck = Int64.milliseconds(10)
+    /// RFC 1122 4.2.3.6.
+    static let keepAliveIdle = Int64.seconds(7200)
+    static let keepAliveInterval = Int64.seconds(75)
+    static let keepAliveProbes: UInt8 = 9
+    /// Twice a maximum segment lifetime of 30 s.
+    static let timeWait = Int64.seconds(60)
+    /// Bytes we accept ahead of the host's socket. The guest is microseconds away, so this fills any guest's path;
+    /// the path beyond is the host socket's affair.
+    static let receiveWindow = 1 << 20
+    /// Shift we announce (RFC 7323 section 2.2): 1 MiB fits in 16 bits shifted by 5.
+    static let windowShift: UInt8 = 6
+    /// Cap of data in flight to one guest connection, and so of the chunks it can hold.
+    static let sendLimit = 4 << 20
+    /// Super-frames one connection may send before the next one's turn.
+    static let burst = 16
+    /// RFC 5961 section 7: challenge ACKs a second.
+    static let challengeAcks = 1000
+}

@@ -1,0 +1,300 @@
+import Wire
+
+// Sending to the guest. Every frame is composed in the shared scratch and handed to the link with its payload as a
+// second piece, straight from a chunk; state moves only after the link took it, so a full link loses nothing.
+//
+// `output` is called once per batch of events for every connection that has something to say. In order:
+//   1. resend what is lost, as far as the congestion window allows
+//   2. send what is queued and new
+//   3. read more from the host's socket, straight into a chunk, and send that: one read, one super-frame
+//   4. send FIN when the host's stream has ended
+//   5. if none of that carried an ACK that is due, send a bare one
+//
+// A super-frame holds up to 65,483 bytes in multiples of the guest's MSS; the link or the guest's kernel cuts it. Reading
+// waits while the room is smaller than a useful burst and something is still in flight: its ACK will open more.
+
+extension Connection {
+    enum Progress {
+        /// Nothing more to do until an event.
+        case idle
+        /// The burst is used up; there is more.
+        case more
+        /// The link is full.
+        case blocked
+        /// The host's socket failed; the guest was sent a RST.
+        case failed
+    }
+
+    /// Payload of one super-frame: a multiple of the MSS below IP's 65,535 less headers with timestamps.
+    private var superSize: Int { max(1, 65_483 / snd.mss) * snd.mss }
+
+    /// Bytes that may be sent now under both windows.
+    private var usable: Int {
+        min(snd.wnd - (snd.nxt - snd.una), min(cwnd, TCPLimits.sendLimit) - pipe)
+    }
+
+    mutating func output<O: Outside & ~Copyable>(
+        id: FlowID, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Progress {
+        var frames = 0
+        if state != .connecting, state != .synReceived {
+            guard resendLost(&frames, now: now, shared: &shared, outside: &outside) else { return .blocked }
+            var more = true
+            while more {
+                guard frames < TCPLimits.burst else { return .more }
+                switch sendNew(&frames, now: now, shared: &shared, outside: &outside) {
+                case .blocked: return .blocked
+                case .sent: continue
+                case .nothing: break
+                }
+                switch fill(id: id, shared: &shared, outside: &outside) {
+                case .filled: continue
+                case .failed:
+                    sendReset(seq: snd.nxt, ack: rcv.nxt, shared: &shared, outside: &outside)
+                    return .failed
+                case .nothing: more = false
+                }
+            }
+            guard sendFin(now: now, shared: &shared, outside: &outside) else { return .blocked }
+            persistIfClosed(at: now)
+        }
+        if flags.contains(.ackNow) || windowReopened(shared) {
+            guard sendAck(now: now, shared: &shared, outside: &outside) else { return .blocked }
+        }
+        updateWatch(id: id, outside: &outside)
+        return .idle
+    }
+
+    // MARK: Steps
+
+    private mutating func resendLost<O: Outside & ~Copyable>(
+        _ frames: inout Int, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Bool {
+        guard recovery != .none else { return true }
+        while frames < TCPLimits.burst {
+            let edge = lossEdge
+            guard let hole = scoreboard.hole(from: rxt, below: edge) else { return true }
+            let room = min(cwnd, TCPLimits.sendLimit) - pipe
+            // The first lost segment goes out whatever the window says (RFC 6675 section 5, step 4.3).
+            guard room >= snd.mss || hole.left == snd.una && rxt == snd.una else { return true }
+            let finAt = flags.contains(.finSent) ? snd.nxt + -1 : snd.nxt
+            if hole.left == finAt {
+                guard sendSegment(flags: [.ack, .fin], seq: hole.left, nil, now: now, shared: &shared, outside: &outside)
+                else { return false }
+                shared.counters.retransmitted &+= 1
+                rxt = hole.left + 1
+                frames += 1
+                continue
+            }
+            let want = min(hole.right - hole.left, max(room, snd.mss))
+            guard let piece = piece(at: hole.left, length: min(want, finAt - hole.left), in: shared) else { return true }
+            guard sendData(piece, seq: hole.left, now: now, shared: &shared, outside: &outside) else { return false }
+            shared.counters.retransmitted &+= 1
+            rxt = hole.left + piece.count
+            frames += 1
+        }
+        return true
+    }
+
+    private enum Sent { case sent, nothing, blocked }
+
+    private mutating func sendNew<O: Outside & ~Copyable>(
+        _ frames: inout Int, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Sent {
+        let waiting = queuedEnd - snd.nxt
+        guard waiting > 0, !flags.contains(.finSent) else { return .nothing }
+        let room = usable
+        guard room > 0 else { return .nothing }
+        let length = min(waiting, room)
+        // Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): a runt only when it is all there is.
+        if length < snd.mss, length < waiting, snd.nxt != snd.una, length * 2 < snd.maxWindow { return .nothing }
+        guard let piece = nextPiece(length: length, in: shared) else { return .nothing }
+        guard sendData(piece, seq: snd.nxt, now: now, shared: &shared, outside: &outside) else { return .blocked }
+        if !flags.contains(.timing), recovery == .none {
+            flags.insert(.timing)
+            timedSequence = snd.nxt
+            timedAt = now
+        }
+        let wasIdle = snd.nxt == snd.una
+        snd.nxt += piece.count
+        if wasIdle || retransmitAt == .never { armRetransmission(at: now) }
+        frames += 1
+        return .sent
+    }
+
+    private enum Filled { case filled, nothing, failed }
+
+    /// Reads from the host's socket into a chunk.
+    private mutating func fill<O: Outside & ~Copyable>(
+        id: FlowID, shared: inout TCPShared, outside: inout O
+    ) -> Filled {
+        guard flags.contains(.hostReadable), !flags.contains(.hostEnded), queuedEnd == snd.nxt else { return .nothing }
+        let room = usable
+        let inFlight = snd.nxt - snd.una
+        let burst = min(superSize, max(snd.mss, min(cwnd, snd.maxWindow) / 4))
+        guard room > 0, inFlight == 0 || room >= burst else { return .nothing }
+
+        let chunk: UInt32
+        let tailFill = sendTail == ChunkPool.none ? 0 : shared.pool[fill: sendTail]
+        if sendTail != ChunkPool.none, tailFill + min(room, snd.mss) <= superSize {
+            chunk = sendTail
+        } else {
+            guard let fresh = shared.pool.take() else {
+                shared.counters.starved &+= 1
+                flags.insert(.starved)
+                return .nothing
+            }
+            chunk = fresh
+        }
+        let at = chunk == sendTail ? tailFill : 0
+        let length = min(room, superSize - at)
+        var space = shared.pool.space(chunk, at..<at + length)
+        let result = outside.receive(id, into: &space)
+        guard case .done(let count) = result, count > 0 else {
+            if chunk != sendTail { shared.pool.give(chunk) }
+            switch result {
+            case .done:
+                flags.insert(.hostEnded)
+                flags.remove(.hostReadable)
+            case .wouldBlock:
+                flags.remove(.hostReadable)
+            case .failed:
+                return .failed
+            }
+            return .nothing
+        }
+        append(chunk, at + min(count, length), shared: &shared)
+        queuedEnd += min(count, length)
+        return .filled
+    }
+
+    private mutating func sendFin<O: Outside & ~Copyable>(
+        now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Bool {
+        guard flags.contains(.hostEnded), !flags.contains(.finSent), queuedEnd == snd.nxt else { return true }
+        guard sendSegment(flags: [.ack, .fin], seq: snd.nxt, nil, now: now, shared: &shared, outside: &outside) else {
+            return false
+        }
+        flags.insert(.finSent)
+        snd.nxt += 1
+        // RFC 9293 section 3.10.4, CLOSE.
+        state = state == .closeWait ? .lastAck : .finWait1
+        armRetransmission(at: now)
+        return true
+    }
+
+    /// The window is closed (or too small to use) and nothing is in flight whose ACK would tell: probe.
+    private mutating func persistIfClosed(at now: Instant) {
+        guard snd.nxt == snd.una, !flags.contains(.persisting), !flags.contains(.finSent) else { return }
+        let waits = queuedEnd != snd.nxt || flags.contains(.hostReadable) && !flags.contains(.starved)
+        guard waits, snd.wnd < snd.mss else { return }
+        flags.insert(.persisting)
+        expiries = 0
+        retransmitAt = now + rto
+    }
+
+    /// RFC 9293 section 3.8.6.2.2: tell of a window that has opened by two segments or half the buffer.
+    private func windowReopened(_ shared: borrowing TCPShared) -> Bool {
+        guard state == .established || state == .finWait1 || state == .finWait2, !flags.contains(.guestEnded) else {
+            return false
+        }
+        let edge = rcv.nxt + shared.window(held: heldBytes(in: shared))
+        return edge - rcv.edge >= min(TCPLimits.receiveWindow / 2, 2 * ChunkPool.chunkSize)
+            || rcv.edge == rcv.nxt && edge > rcv.edge
+    }
+
+    private mutating func updateWatch<O: Outside & ~Copyable>(id: FlowID, outside: inout O) {
+        // Nothing to read for until the window opens when the socket is known to be readable.
+        let read = !flags.contains(.hostReadable) && !flags.contains(.hostEnded) && state != .synReceived
+        let write = flags.contains(.hostFull)
+        guard read != flags.contains(.watchesRead) || write != flags.contains(.watchesWrite) else { return }
+        if read { flags.insert(.watchesRead) } else { flags.remove(.watchesRead) }
+        if write { flags.insert(.watchesWrite) } else { flags.remove(.watchesWrite) }
+        outside.watch(id, read: read, write: write)
+    }
+
+    // MARK: Segments
+
+    @discardableResult
+    mutating func sendAck<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) -> Bool {
+        sendSegment(flags: [.ack], seq: snd.nxt, nil, now: now, shared: &shared, outside: &outside)
+    }
+
+    /// One window probe or keep-alive: a sequence number just left of the window, which must be answered (RFC 1122 4.2.3.6).
+    mutating func sendProbe<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
+        _ = sendSegment(flags: [.ack], seq: snd.una + -1, nil, now: now, shared: &shared, outside: &outside)
+    }
+
+    @discardableResult
+    mutating func sendSynAck<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) -> Bool {
+        sendSegment(flags: [.syn, .ack], seq: snd.iss, nil, now: now, shared: &shared, outside: &outside)
+    }
+
+    private mutating func sendData<O: Outside & ~Copyable>(
+        _ piece: Piece, seq: SequenceNumber, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Bool {
+        let last = seq + piece.count == queuedEnd
+        return sendSegment(
+            flags: last ? [.ack, .psh] : [.ack], seq: seq, piece, now: now, shared: &shared, outside: &outside)
+    }
+
+    /// Composes and sends one segment; on success every promise that an ACK fulfils is settled.
+    private mutating func sendSegment<O: Outside & ~Copyable>(
+        flags control: TCPFlags, seq: SequenceNumber, _ piece: Piece?, now: Instant, shared: inout TCPShared,
+        outside: inout O
+    ) -> Bool {
+        let isSyn = control.contains(.syn)
+        var options = TCPOptions()
+        if flags.contains(.timestamps) {
+            options.timestamps = (value: timestamp(at: now), echoReply: rcv.tsRecent)
+        }
+        if isSyn {
+            options.maximumSegmentSize = UInt16(clamping: shared.mtu - (key.isV4 ? 40 : 60))
+            if rcv.shift > 0 { options.windowScale = rcv.shift }
+            options.sackPermitted = flags.contains(.sackPermitted)
+        } else if hold != .max, flags.contains(.sackPermitted), !shared.holds[hold].early.isEmpty {
+            reportEarly(shared.holds[hold], in: &options)
+        }
+
+        let edge = rcv.nxt + shared.window(held: heldBytes(in: shared))
+        let newEdge = edge > rcv.edge ? edge : rcv.edge
+        // RFC 7323 section 2.2: the window in a SYN is never scaled.
+        let shift = isSyn ? 0 : Int(rcv.shift)
+        let window = UInt16(clamping: max(0, newEdge - rcv.nxt) >> shift)
+        let sent = emitTCP(
+            key: key, mac: guestMAC, seq: seq, ack: rcv.nxt, flags: control, window: window, options: options,
+            mss: snd.mss, piece: piece, shared: &shared, outside: &outside)
+        guard sent else { return false }
+        // What the guest can know of the edge is what survived the shift.
+        let told = rcv.nxt + (Int(window) << shift)
+        if told > rcv.edge { rcv.edge = told }
+        rcv.acked = rcv.nxt
+        flags.remove(.ackNow)
+        ackAt = .never
+        return true
+    }
+
+    /// RFC 2018 section 4: the newest block first; three fit beside timestamps, four without.
+    private func reportEarly(_ held: HoldBuffer, in options: inout TCPOptions) {
+        let room = flags.contains(.timestamps) ? 3 : 4
+        var first = -1
+        for i in 0..<held.early.count where held.early[i].left <= held.newest && held.newest < held.early[i].right {
+            first = i
+            options.appendSack(left: held.early[i].left, right: held.early[i].right)
+        }
+        for i in 0..<held.early.count where i != first && options.sackCount < room {
+            options.appendSack(left: held.early[i].left, right: held.early[i].right)
+        }
+    }
+
+    /// RFC 7323 section 4.1: a clock of milliseconds, offset per connection so that it tells nothing of the host.
+    private func timestamp(at now: Instant) -> UInt32 {
+        UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ UInt32(truncatingIfNeeded: hash)
+    }
+
+    mutating func sendReset<O: Outside & ~Copyable>(
+        seq: SequenceNumber, ack: SequenceNumber?, shared: inout TCPShared, outside: inout O
+    ) {
+        emitReset(key: key, mac: guestMAC, seq: seq, ack: ack, shared: &shared, outside: &outside)
+    }
+}

@@ -1,0 +1,72 @@
+package import Wire
+
+/// What all TCP connections of a core share: memory for payload, a place to compose headers, and the few settings that
+/// the engine needs. Passed `inout` down the engine, so that a connection's methods touch nothing else.
+struct TCPShared: ~Copyable {
+    var pool: ChunkPool
+    var holds: Slab<HoldBuffer>
+    /// Ethernet (14), IPv6 (40), TCP (20), options (40).
+    var scratch = InlineArray<128, UInt8>(repeating: 0)
+    var counters = TCPCounters()
+    let gatewayMAC: MACAddress
+    let mtu: Int
+    let secret: UInt64
+    /// Challenge ACKs left in the current second (RFC 5961 section 7).
+    private var challenges = TCPLimits.challengeAcks
+    private var challengeSecond: Int64 = 0
+    private var identification: UInt16 = 0
+
+    init(_ configuration: Configuration, secret: UInt64) {
+        pool = ChunkPool(capacity: configuration.limits.chunks)
+        holds = Slab(capacity: configuration.limits.chunks)
+        gatewayMAC = configuration.gatewayMAC
+        mtu = configuration.mtu
+        self.secret = secret
+    }
+
+    /// The window a connection with `held` undelivered bytes may offer. When the pool runs low, everybody gets less
+    /// (RFC 9293 section 3.8.6: the receiver decides).
+    func window(held: Int) -> Int {
+        let free = pool.free
+        let whole: Int
+        if free * 4 >= pool.capacity {
+            whole = TCPLimits.receiveWindow
+        } else if free * 16 >= pool.capacity {
+            whole = ChunkPool.chunkSize
+        } else {
+            whole = 0
+        }
+        return max(0, whole - held)
+    }
+
+    /// Whether a challenge ACK may go out now.
+    mutating func mayChallenge(at now: Instant) -> Bool {
+        let second = now.nanoseconds / 1_000_000_000
+        if second != challengeSecond {
+            challengeSecond = second
+            challenges = TCPLimits.challengeAcks
+        }
+        guard challenges > 0 else { return false }
+        challenges -= 1
+        counters.challengeAcks &+= 1
+        return true
+    }
+
+    mutating func nextIdentification() -> UInt16 {
+        identification &+= 1
+        return identification
+    }
+}
+
+/// What the engine counts.
+package struct TCPCounters: Sendable, Equatable {
+    package var opened: UInt64 = 0
+    package var refused: UInt64 = 0
+    package var retransmitted: UInt64 = 0
+    package var timeouts: UInt64 = 0
+    package var outOfOrder: UInt64 = 0
+    package var challengeAcks: UInt64 = 0
+    package var resetsReceived: UInt64 = 0
+    package var resetsSent: UInt64 = 0
+    package var starved: UInt64 = 0
+}

@@ -1,0 +1,98 @@
+import Wire
+
+// Three deadlines a connection, the earliest of which stands in the heap: retransmission (or SYN-ACK, or window
+// probe: never two at a time), delayed ACK, keep-alive.
+
+extension Connection {
+    var deadline: Instant { min(retransmitAt, ackAt, keepAliveAt) }
+
+    /// RFC 6298 (5.1) to (5.3): runs while anything is unacknowledged.
+    mutating func armRetransmission(at now: Instant) {
+        retransmitAt = snd.nxt == snd.una ? .never : now + backedOff
+    }
+
+    /// RFC 6298 (5.5): doubled by each expiry.
+    private var backedOff: Int64 { min(rto << Int64(min(expiries, 10)), TCPLimits.maximumRTO) }
+
+    /// RFC 9293 section 3.8.6.3: at least every second full segment at once; less waits for company.
+    mutating func scheduleAck(bytes: Int, now: Instant) {
+        if rcv.nxt - rcv.acked >= 2 * snd.mss || bytes == 0 {
+            flags.insert(.ackNow)
+        } else if ackAt == .never {
+            ackAt = now + TCPLimits.delayedAck
+        }
+    }
+
+    mutating func restartKeepAlive(at now: Instant) {
+        keepAliveAt = now + TCPLimits.keepAliveIdle
+        if snd.nxt == snd.una, !flags.contains(.persisting) { expiries = 0 }
+    }
+
+    /// Runs what is due. The caller calls `output` afterwards.
+    mutating func advance<O: Outside & ~Copyable>(to now: Instant, shared: inout TCPShared, outside: inout O) -> Fate {
+        if ackAt <= now {
+            ackAt = .never
+            flags.insert(.ackNow)
+        }
+        if retransmitAt <= now, let fate = retransmissionExpires(at: now, shared: &shared, outside: &outside) {
+            return fate
+        }
+        if keepAliveAt <= now, let fate = keepAliveExpires(at: now, shared: &shared, outside: &outside) { return fate }
+        return .lives
+    }
+
+    private mutating func retransmissionExpires<O: Outside & ~Copyable>(
+        at now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Fate? {
+        if expiries < 255 { expiries += 1 }
+        if state == .synReceived {
+            guard expiries <= TCPLimits.synAckRetries else { return .dead(reset: true) }
+            sendSynAck(now: now, shared: &shared, outside: &outside)
+            retransmitAt = now + backedOff
+            return nil
+        }
+        if flags.contains(.persisting) {
+            // For as long as the guest answers (RFC 1122 4.2.2.17); `expiries` starts again with every answer.
+            guard expiries <= TCPLimits.retries else { return abandon(shared: &shared, outside: &outside) }
+            sendProbe(now: now, shared: &shared, outside: &outside)
+            retransmitAt = now + backedOff
+            return nil
+        }
+        guard snd.nxt != snd.una else {
+            retransmitAt = .never
+            return nil
+        }
+        guard expiries <= TCPLimits.retries else { return abandon(shared: &shared, outside: &outside) }
+        shared.counters.timeouts &+= 1
+        // RFC 5681 section 3.1, equation 4, once per loss event; RFC 6298 (5.4) to (5.6).
+        if recovery != .loss { ssthresh = max(pipe / 2, 2 * snd.mss) }
+        recovery = .loss
+        recover = snd.nxt
+        rxt = snd.una
+        cwnd = snd.mss
+        dupAcks = 0
+        flags.remove(.timing)
+        // RFC 2018 section 8: the guest may have reneged, so after a timeout its reports are not trusted.
+        if expiries > 1 { scoreboard.removeAll() }
+        retransmitAt = now + backedOff
+        return nil
+    }
+
+    private mutating func keepAliveExpires<O: Outside & ~Copyable>(
+        at now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Fate? {
+        // Data in flight has its own timer.
+        if snd.nxt == snd.una, !flags.contains(.persisting), state != .synReceived {
+            guard expiries < TCPLimits.keepAliveProbes else { return abandon(shared: &shared, outside: &outside) }
+            expiries += 1
+            sendProbe(now: now, shared: &shared, outside: &outside)
+        }
+        keepAliveAt = now + TCPLimits.keepAliveInterval
+        return nil
+    }
+
+    private mutating func abandon<O: Outside & ~Copyable>(shared: inout TCPShared, outside: inout O) -> Fate {
+        sendReset(seq: snd.nxt, ack: rcv.nxt, shared: &shared, outside: &outside)
+        return .dead(reset: true)
+    }
+}

@@ -1,0 +1,291 @@
+package import Wire
+
+// TCP between the guest and the host: which segment belongs to which connection, how a connection begins and ends, and
+// who gets a turn to send.
+//
+// A SYN opens a host socket first (`Outside.connect`). The SYN-ACK leaves when that has connected; what the host met
+// otherwise is what the guest meets: refused becomes RST, unreachable the ICMP error, silence stays silence.
+//
+//   tables      connections (with those still connecting, which have a cap of their own), TIME-WAITs
+//   when full   connecting: the SYN is dropped, its sender tries again; connections: the same; TIME-WAITs: the oldest goes
+//   turns       `queue` lists connections that may have something to send; `flush` gives each a burst per batch
+//
+// A segment for no connection gets a RST (RFC 9293 section 3.10.7.1), except a RST.
+
+package struct TCPTranslator: ~Copyable {
+    private var connections: Slab<Connection>
+    private var table = FlowTable()
+    private var timers: TimerHeap
+    private var timeWaits: TimeWaitTable
+    private(set) var shared: TCPShared
+    /// Connections with something to send, each once (Flags.queued).
+    private var queue: [UInt32] = []
+    private var nextQueue: [UInt32] = []
+    /// Connections that found no chunk free.
+    private var starving: [UInt32] = []
+    private var connecting = 0
+    private let limits: Configuration.Limits
+    private let secret: UInt64
+
+    init(_ configuration: Configuration, secret: UInt64) {
+        limits = configuration.limits
+        self.secret = secret
+        connections = Slab(capacity: limits.connections)
+        timers = TimerHeap(capacity: limits.connections)
+        timeWaits = TimeWaitTable(capacity: limits.timeWaits)
+        shared = TCPShared(configuration, secret: secret)
+        queue.reserveCapacity(1024)
+        nextQueue.reserveCapacity(1024)
+    }
+
+    package var count: Int { connections.count }
+    package var counters: TCPCounters { shared.counters }
+    package var chunksInUse: Int { shared.pool.inUse }
+    package var timeWaitCount: Int { timeWaits.count }
+    var nextDeadline: Instant { min(timers.next, timeWaits.nextDeadline) }
+    var hasQueued: Bool { !queue.isEmpty }
+
+    // MARK: From the guest
+
+    /// Why a SYN was not accepted, for the caller to tell the guest.
+    enum Refusal { case icmp(FlowKey, MACAddress, SequenceNumber, HostError) }
+
+    /// A segment from the guest, its checksum verified.
+    mutating func receive<O: Outside & ~Copyable>(
+        _ segment: Segment, _ payload: RawSpan, key: FlowKey, target: HostTarget?, mac: MACAddress, now: Instant,
+        counters: inout Counters, outside: inout O
+    ) -> Refusal? {
+        let hash = key.hash(secret: secret)
+        if let index = find(key, hash) {
+            let id = identity(index)
+            if connections[index].state == .connecting {
+                // The SYN again, or the guest giving up.
+                if segment.flags.contains(.rst) { drop(index, reset: true, outside: &outside) }
+                return nil
+            }
+            let fate = connections[index].segmentArrives(
+                segment, payload, id: id, now: now, shared: &shared, outside: &outside)
+            settle(index, fate, now: now, outside: &outside)
+            return nil
+        }
+        switch timeWaits.receive(segment, key: key, hash: hash, now: now, shared: &shared, outside: &outside) {
+        case .absent, .reopened: break
+        case .answered: return nil
+        }
+        guard segment.flags.contains(.syn), !segment.flags.contains(.ack), !segment.flags.contains(.rst),
+            !segment.flags.contains(.fin), let target
+        else {
+            refuse(segment, key: key, mac: mac, outside: &outside)
+            return nil
+        }
+        return open(segment, key: key, hash: hash, target: target, mac: mac, now: now, counters: &counters, outside: &outside)
+    }
+
+    /// RFC 9293 section 3.10.7.1: the answer to a segment for a connection that does not exist.
+    mutating func refuse<O: Outside & ~Copyable>(
+        _ segment: Segment, key: FlowKey, mac: MACAddress, outside: inout O
+    ) {
+        guard !segment.flags.contains(.rst) else { return }
+        if segment.flags.contains(.ack) {
+            emitReset(key: key, mac: mac, seq: segment.ack, ack: nil, shared: &shared, outside: &outside)
+        } else {
+            emitReset(
+                key: key, mac: mac, seq: SequenceNumber(rawValue: 0), ack: segment.seq + segment.span, shared: &shared,
+                outside: &outside)
+        }
+    }
+
+    private mutating func open<O: Outside & ~Copyable>(
+        _ segment: Segment, key: FlowKey, hash: UInt64, target: HostTarget, mac: MACAddress, now: Instant,
+        counters: inout Counters, outside: inout O
+    ) -> Refusal? {
+        guard connecting < limits.handshakes else {
+            counters.drop(.handshakesFull)
+            outside.note(.tableFull(.handshakes))
+            return nil
+        }
+        var connection = Connection(key: key, hash: hash, guestMAC: mac)
+        connection.negotiate(segment, mtu: shared.mtu)
+        connection.snd.iss = initialSequence(hash: hash, now: now)
+        guard let index = connections.insert(connection) else {
+            counters.drop(.connectionsFull)
+            outside.note(.tableFull(.connections))
+            return nil
+        }
+        table.insert(hash, index)
+        connecting += 1
+        switch outside.connect(identity(index), to: target) {
+        case .done:
+            return hostConnected(index, nil, now: now, outside: &outside)
+        case .wouldBlock:
+            return nil
+        case .failed(let error):
+            return hostConnected(index, error, now: now, outside: &outside)
+        }
+    }
+
+    /// RFC 6528: a clock of 4 microseconds plus a keyed hash of the endpoints.
+    private func initialSequence(hash: UInt64, now: Instant) -> SequenceNumber {
+        let mixed = (hash ^ secret).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
+        return SequenceNumber(
+            rawValue: UInt32(truncatingIfNeeded: mixed.high ^ mixed.low)
+                &+ UInt32(truncatingIfNeeded: now.nanoseconds / 4000))
+    }
+
+    // MARK: From the host
+
+    /// The host's connect has ended. A refusal is for the caller to send.
+    mutating func hostConnected<O: Outside & ~Copyable>(
+        _ id: FlowID, _ error: HostError?, now: Instant, outside: inout O
+    ) -> Refusal? {
+        guard let index = connections.find(id), connections[index].state == .connecting else { return nil }
+        return hostConnected(index, error, now: now, outside: &outside)
+    }
+
+    private mutating func hostConnected<O: Outside & ~Copyable>(
+        _ index: UInt32, _ error: HostError?, now: Instant, outside: inout O
+    ) -> Refusal? {
+        connecting -= 1
+        guard let error else {
+            shared.counters.opened &+= 1
+            connections[index].answer(now: now, shared: &shared, outside: &outside)
+            timers.set(index, connections[index].deadline)
+            return nil
+        }
+        shared.counters.refused &+= 1
+        // Counted as connecting no more: `drop` must not count it again.
+        connections[index].state = .synReceived
+        let connection = connections[index]
+        drop(index, reset: false, outside: &outside)
+        switch error {
+        case .refused, .reset, .other:
+            emitReset(
+                key: connection.key, mac: connection.guestMAC, seq: SequenceNumber(rawValue: 0),
+                ack: connection.rcv.nxt, shared: &shared, outside: &outside)
+            return nil
+        case .timedOut, .exhausted, .messageTooBig:
+            // Silence: the guest's SYN is tried again or times out, as it would have outside.
+            return nil
+        case .networkUnreachable, .hostUnreachable, .prohibited:
+            return .icmp(connection.key, connection.guestMAC, connection.rcv.irs, error)
+        }
+    }
+
+    mutating func hostReadable(_ id: FlowID) {
+        guard let index = connections.find(id) else { return }
+        connections[index].flags.insert(.hostReadable)
+        enqueue(index)
+    }
+
+    mutating func hostWritable<O: Outside & ~Copyable>(_ id: FlowID, now: Instant, outside: inout O) {
+        guard let index = connections.find(id) else { return }
+        connections[index].flags.remove(.hostFull)
+        let fate = connections[index].drainHold(id: id, shared: &shared, outside: &outside) ?? connections[index].fate
+        settle(index, fate, now: now, outside: &outside)
+    }
+
+    /// The socket reported an error while nothing was being read or written.
+    mutating func hostFailed<O: Outside & ~Copyable>(_ id: FlowID, _ error: HostError, now: Instant, outside: inout O) {
+        guard let index = connections.find(id), connections[index].state != .connecting else { return }
+        let connection = connections[index]
+        emitReset(
+            key: connection.key, mac: connection.guestMAC, seq: connection.snd.nxt, ack: connection.rcv.nxt,
+            shared: &shared, outside: &outside)
+        drop(index, reset: false, outside: &outside)
+    }
+
+    // MARK: Time and turns
+
+    mutating func advance<O: Outside & ~Copyable>(to now: Instant, outside: inout O) {
+        while let index = timers.popDue(at: now) {
+            guard connections.isLive(index) else { continue }
+            let fate = connections[index].advance(to: now, shared: &shared, outside: &outside)
+            settle(index, fate, now: now, outside: &outside)
+        }
+        timeWaits.advance(to: now)
+    }
+
+    /// Lets every queued connection send one burst. What could not be finished stays queued.
+    mutating func flush<O: Outside & ~Copyable>(now: Instant, outside: inout O) {
+        if !starving.isEmpty, shared.pool.free > 0 { feedStarving() }
+        guard !queue.isEmpty else { return }
+        swap(&queue, &nextQueue)
+        var i = 0
+        var blocked = false
+        while i < nextQueue.count {
+            let index = nextQueue[i]
+            i += 1
+            guard connections.isLive(index), connections[index].flags.contains(.queued) else { continue }
+            connections[index].flags.remove(.queued)
+            if blocked {
+                enqueue(index)
+                continue
+            }
+            let id = identity(index)
+            switch connections[index].output(id: id, now: now, shared: &shared, outside: &outside) {
+            case .idle:
+                if connections[index].flags.contains(.starved) { starving.append(index) }
+            case .more: enqueue(index)
+            case .blocked:
+                enqueue(index)
+                blocked = true
+            case .failed:
+                drop(index, reset: false, outside: &outside)
+                continue
+            }
+            timers.set(index, connections[index].deadline)
+        }
+        nextQueue.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func feedStarving() {
+        for index in starving where connections.isLive(index) && connections[index].flags.contains(.starved) {
+            connections[index].flags.remove(.starved)
+            enqueue(index)
+        }
+        starving.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func enqueue(_ index: UInt32) {
+        guard !connections[index].flags.contains(.queued) else { return }
+        connections[index].flags.insert(.queued)
+        queue.append(index)
+    }
+
+    // MARK: Ends
+
+    private mutating func settle<O: Outside & ~Copyable>(
+        _ index: UInt32, _ fate: Connection.Fate, now: Instant, outside: inout O
+    ) {
+        switch fate {
+        case .lives:
+            enqueue(index)
+            timers.set(index, connections[index].deadline)
+        case .dead(let reset):
+            drop(index, reset: reset, outside: &outside)
+        case .timeWait:
+            connections[index].sendAck(now: now, shared: &shared, outside: &outside)
+            timeWaits.insert(connections[index], now: now, secret: secret)
+            drop(index, reset: false, outside: &outside)
+        }
+    }
+
+    private mutating func drop<O: Outside & ~Copyable>(_ index: UInt32, reset: Bool, outside: inout O) {
+        outside.close(identity(index), reset: reset)
+        if connections[index].state == .connecting { connecting -= 1 }
+        connections[index].releaseHold(&shared)
+        connections[index].releaseSendQueue(&shared)
+        connections[index].flags = []
+        table.remove(connections[index].hash, index)
+        timers.clear(index)
+        connections.remove(index)
+    }
+
+    private func identity(_ index: UInt32) -> FlowID {
+        FlowID(.tcp, index: index, generation: connections.generation(of: index))
+    }
+
+    private func find(_ key: FlowKey, _ hash: UInt64) -> UInt32? {
+        table.find(hash) { connections[$0].key == key }
+    }
+}

@@ -1,0 +1,95 @@
+import Wire
+
+// TIME-WAIT (RFC 9293 section 3.6.1): after the side that closed first has sent its last ACK, the pair of endpoints is kept
+// for two segment lifetimes, to answer a repeated FIN and to keep old segments out of a new connection.
+//
+// The record holds no socket and no payload. When the table is full the oldest record goes: it has waited longest, and
+// the guest is next door. A SYN beyond the old sequence numbers reopens at once (RFC 1122 4.2.2.13, RFC 6191).
+
+struct TimeWaitRecord: BitwiseCopyable {
+    let key: FlowKey
+    let hash: UInt64
+    let mac: MACAddress
+    let sndNxt: SequenceNumber
+    let rcvNxt: SequenceNumber
+    let shift: UInt8
+    let timestamps: Bool
+    let tsRecent: UInt32
+    var expires: Instant
+}
+
+struct TimeWaitTable: ~Copyable {
+    enum Answer { case absent, answered, reopened }
+
+    private var records: Slab<TimeWaitRecord>
+    private var table = FlowTable()
+    private var timers: TimerHeap
+    let capacity: Int
+
+    init(capacity: Int) {
+        self.capacity = capacity
+        records = Slab(capacity: capacity)
+        timers = TimerHeap(capacity: capacity)
+    }
+
+    var count: Int { records.count }
+    var nextDeadline: Instant { timers.next }
+
+    mutating func insert(_ connection: Connection, now: Instant, secret: UInt64) {
+        if records.count == capacity, let oldest = timers.popDue(at: .never) { remove(oldest) }
+        let record = TimeWaitRecord(
+            key: connection.key, hash: connection.hash, mac: connection.guestMAC, sndNxt: connection.snd.nxt,
+            rcvNxt: connection.rcv.nxt, shift: connection.rcv.shift, timestamps: connection.flags.contains(.timestamps),
+            tsRecent: connection.rcv.tsRecent, expires: now + TCPLimits.timeWait)
+        guard let index = records.insert(record) else { return }
+        table.insert(record.hash, index)
+        timers.set(index, record.expires)
+    }
+
+    mutating func receive<O: Outside & ~Copyable>(
+        _ segment: Segment, key: FlowKey, hash: UInt64, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Answer {
+        guard let index = table.find(hash, { records[$0].key == key }) else { return .absent }
+        let record = records[index]
+        if segment.flags.contains(.rst) {
+            // RFC 1337: a RST does not end the wait, unless it is exact.
+            if segment.seq == record.rcvNxt { remove(index) }
+            return .answered
+        }
+        if segment.flags.contains(.syn), !segment.flags.contains(.ack) {
+            let newer =
+                record.timestamps && segment.options.timestamps != nil
+                ? Int32(bitPattern: (segment.options.timestamps?.value ?? 0) &- record.tsRecent) > 0 : false
+            if newer || segment.seq > record.rcvNxt {
+                remove(index)
+                return .reopened
+            }
+        }
+        var options = TCPOptions()
+        if record.timestamps {
+            options.timestamps = (
+                value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ UInt32(truncatingIfNeeded: record.hash),
+                echoReply: record.tsRecent
+            )
+        }
+        _ = emitTCP(
+            key: record.key, mac: record.mac, seq: record.sndNxt, ack: record.rcvNxt, flags: [.ack],
+            window: UInt16(clamping: TCPLimits.receiveWindow >> Int(record.shift)), options: options, mss: 1, piece: nil,
+            shared: &shared, outside: &outside)
+        if segment.flags.contains(.fin) {
+            records[index].expires = now + TCPLimits.timeWait
+            timers.set(index, records[index].expires)
+        }
+        return .answered
+    }
+
+    mutating func advance(to now: Instant) {
+        while let index = timers.popDue(at: now) { remove(index) }
+    }
+
+    private mutating func remove(_ index: UInt32) {
+        timers.clear(index)
+        table.remove(records[index].hash, index)
+        records.remove(index)
+    }
+}
