@@ -10,6 +10,7 @@ package import Wire
 // One chunk carries one super-frame: a single read fills it and a single write sends it.
 
 /// Fixed-size buffers by index, linked into lists by their owners.
+@safe
 package struct ChunkPool: ~Copyable {
     /// Bytes in a chunk: no IP packet carries more.
     package static let chunkSize = 65_536

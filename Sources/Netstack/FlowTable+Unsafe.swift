@@ -7,6 +7,7 @@ package import Wire
 // doubling up to the size its slab's capacity needs; after that nothing allocates.
 
 /// A hash index of slots.
+@safe
 package struct FlowTable: ~Copyable {
     private struct Entry: BitwiseCopyable {
         /// The upper 32 bits of the hash.

@@ -5,6 +5,7 @@
 // reached by index; the generation in a `FlowID` tells a live record from a later tenant of the same slot.
 
 /// Records of `T`, by index. Not a collection: nothing iterates a slab on the packet path.
+@safe
 package struct Slab<T: BitwiseCopyable>: ~Copyable {
     package let capacity: Int
     /// Records in use.

@@ -6,6 +6,7 @@
 // the packet path pays a store, not a sift.
 
 /// Deadlines by slot index.
+@safe
 package struct TimerHeap: ~Copyable {
     private struct Entry: BitwiseCopyable {
         var due: Instant

@@ -1,0 +1,55 @@
+import Wire
+
+// From an IP packet to the protocol that translates it, and the translation policy's verdict on TCP.
+
+extension Core {
+    mutating func dispatch<O: Outside & ~Copyable>(
+        _ packet: PacketInfo, _ payload: RawSpan, original: RawSpan, _ now: Instant, _ outside: inout O
+    ) {
+        switch packet.proto {
+        case IPProtocol.tcp: receiveTCP(packet, payload, original: original, now, &outside)
+        default: counters.drop(.unknownProtocol)
+        }
+    }
+
+    private mutating func receiveTCP<O: Outside & ~Copyable>(
+        _ packet: PacketInfo, _ bytes: RawSpan, original: RawSpan, _ now: Instant, _ outside: inout O
+    ) {
+        guard let view = try? TCPView(bytes) else { return counters.drop(.malformedTCP) }
+        guard
+            packet.offload.needsChecksum || packet.offload.checksumValid
+                || view.verifyChecksum(source: packet.source, destination: packet.destination)
+        else { return counters.drop(.badTCPChecksum) }
+        guard view.sourcePort != 0, view.destinationPort != 0, !packet.source.isUnspecified else {
+            return counters.drop(.malformedTCP)
+        }
+        guard packet.source != packet.destination else { return counters.drop(.landTCP) }
+        let payload = view.payload
+        let segment = Segment(
+            seq: view.sequence, ack: view.acknowledgment, flags: view.flags, window: view.window,
+            length: payload.byteCount, options: TCPOptions(parsing: view.options))
+        let key = FlowKey(
+            guest: Endpoint(address: packet.source, port: view.sourcePort),
+            remote: Endpoint(address: packet.destination, port: view.destinationPort))
+
+        let target: HostTarget?
+        switch configuration.verdict(on: packet.destination) {
+        case .host(let address): target = .endpoint(Endpoint(address: address, port: key.remote.port))
+        case .gateway: target = key.remote.port == 53 ? .dnsService : nil
+        case .refused:
+            if segment.flags.contains(.syn) { outside.note(.hostLoopbackRefused(key.remote)) }
+            target = nil
+        case .absent:
+            return unreachable(.hostUnreachable, packet, original, now, &outside)
+        case .multicast: return counters.drop(.multicastDestination)
+        case .martian: return counters.drop(.martianDestination)
+        }
+        // Our hop: what has none left after it is answered as any router would (RFC 1812 section 5.3.1).
+        if packet.hopLimit <= 1, case .endpoint = target { return timeExceeded(packet, original, now, &outside) }
+
+        let refusal = tcp.receive(
+            segment, payload, key: key, target: target, mac: packet.guestMAC, now: now, counters: &counters,
+            outside: &outside)
+        if let refusal { tell(refusal, now, &outside) }
+    }
+}
