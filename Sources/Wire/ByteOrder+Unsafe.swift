@@ -187,3 +187,11 @@ extension MutableRawSpan {
         precondition(offset >= 0 && count <= byteCount &- offset, "buffer too short for a header")
     }
 }
+
+extension Array where Element == UInt8 {
+    /// The bytes as a raw span. (`Span.bytes` counts as unsafe for types with padding; a byte has none.)
+    @inlinable
+    package var rawSpan: RawSpan {
+        @_lifetime(borrow self) get { unsafe span.bytes }
+    }
+}
