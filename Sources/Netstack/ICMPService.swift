@@ -1,0 +1,73 @@
+import Wire
+
+// ICMP and ICMPv6 from the guest, by type:
+//
+//   echo request                   EchoTranslator: answered for our own addresses, else sent on
+//   neighbour discovery            NDPResponder
+//   multicast listener reports     taken note of by nobody: the link has one station
+//   errors, echo replies, others   counted as `unexpectedICMP`: the stack sends nothing that they could be about, except
+//                                  datagrams to a port the guest has closed, whose flow ends by its idle time
+
+/// The guest's ICMP.
+package struct ICMPService: ~Copyable {
+    package var echo: EchoTranslator
+    package var ndp: NDPResponder
+
+    package init(configuration: Configuration, seed: UInt64, at now: Instant) {
+        echo = EchoTranslator(configuration: configuration, seed: seed)
+        ndp = NDPResponder(configuration: configuration, seed: seed, at: now)
+    }
+
+    /// An ICMP message of the guest.
+    /// - Parameters:
+    ///   - packet: its `proto` is ICMP or ICMPv6.
+    ///   - message: from the ICMP header on.
+    ///   - original: the packet from its IP header on, for errors.
+    package mutating func receive<O: Outside & ~Copyable>(
+        _ packet: PacketInfo, _ message: RawSpan, original: RawSpan, at now: Instant, configuration: Configuration,
+        errors: inout ICMPErrors, egress: inout Egress, counters: inout Counters, outside: inout O
+    ) {
+        let isV4 = packet.proto == IPProtocol.icmp
+        // ICMP belongs to IPv4, ICMPv6 to IPv6.
+        guard isV4 == packet.destination.isV4 else { return counters.drop(.unknownProtocol) }
+        guard let header = try? ICMPv4View(message) else { return counters.drop(.malformedICMP) }
+        if !packet.offload.needsChecksum && !packet.offload.checksumValid {
+            var sum: UInt64 = 0
+            if !isV4 {
+                sum = Checksum.pseudoHeader(
+                    source: packet.source, destination: packet.destination, protocol: IPProtocol.icmpv6,
+                    length: message.byteCount)
+            }
+            guard Checksum.finish(Checksum.sum(message, sum)) == 0 else { return counters.drop(.badICMPChecksum) }
+        }
+        switch (isV4, header.type) {
+        case (true, ICMPv4Type.echoRequest), (false, ICMPv6Type.echoRequest):
+            guard header.code == 0 else { return counters.drop(.malformedICMP) }
+            echo.receive(
+                packet, message, original: original, at: now, configuration: configuration, errors: &errors,
+                egress: &egress, counters: &counters, outside: &outside)
+        case (false, ICMPv6Type.routerSolicitation...ICMPv6Type.redirect):
+            ndp.receive(
+                packet, message, configuration: configuration, egress: &egress, counters: &counters,
+                outside: &outside)
+        case (false, ICMPv6Type.multicastListenerQuery...ICMPv6Type.multicastListenerDone),
+            (false, ICMPv6Type.multicastListenerReportV2):
+            return
+        default:
+            counters.drop(.unexpectedICMP)
+        }
+    }
+
+    /// When `advance` has something to do.
+    package var nextDeadline: Instant { min(echo.nextDeadline, ndp.advertisement.nextDeadline) }
+
+    /// Ends idle echo flows and sends router advertisements that are due.
+    package mutating func advance<O: Outside & ~Copyable>(
+        to now: Instant, configuration: Configuration, egress: inout Egress, counters: inout Counters,
+        outside: inout O
+    ) {
+        echo.advance(to: now, outside: &outside)
+        ndp.advertisement.advance(
+            to: now, configuration: configuration, egress: &egress, counters: &counters, outside: &outside)
+    }
+}
