@@ -1,7 +1,9 @@
 import Wire
 package struct DHCPv4Server: ~Copyable {
     package init(configuration: Configuration) {}
-    package static func isRequest(_ packet: PacketInfo, _ port: UInt16, _ configuration: Configuration) -> Bool { false }
+    package static func isRequest(_ packet: PacketInfo, _ port: UInt16, _ configuration: Configuration) -> Bool {
+        false
+    }
     package var nextDeadline: Instant { .never }
     package mutating func advance(to now: Instant) {}
     package mutating func receive<O: Outside & ~Copyable>(

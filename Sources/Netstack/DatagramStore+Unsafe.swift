@@ -10,11 +10,6 @@ package struct DatagramStore: ~Copyable {
         unsafe memory = .allocate(byteCount: byteCount, alignment: 16)
     }
 
-    package init(copying bytes: [UInt8]) {
-        unsafe memory = .allocate(byteCount: bytes.count, alignment: 16)
-        unsafe memory.copyBytes(from: bytes)
-    }
-
     deinit { unsafe memory.deallocate() }
 
     package var byteCount: Int { unsafe memory.count }

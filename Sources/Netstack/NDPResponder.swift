@@ -39,29 +39,28 @@ package struct NDPResponder: ~Copyable {
         _ packet: PacketInfo, _ message: RawSpan, configuration: Configuration, egress: inout Egress,
         counters: inout Counters, outside: inout O
     ) {
-        // RFC 4861 sections 6.1.1 and 7.1.1: hop limit 255, code 0.
-        guard message.byteCount >= 8, packet.hopLimit == 255, message.u8(at: 1) == 0 else {
-            return counters.drop(.malformedNDP)
+        // RFC 4861 section 8.1: a redirect is a router's to send.
+        guard message.byteCount > 0, message.u8(at: 0) != ICMPv6Type.redirect else {
+            return counters.drop(.unexpectedICMP)
         }
-        switch message.u8(at: 0) {
+        // RFC 4861 sections 6.1.1 and 7.1.1: one hop only; code and options are the view's to check.
+        guard packet.hopLimit == 255, let view = try? NDPView(message) else { return counters.drop(.malformedNDP) }
+        let fromNobody = packet.source.isUnspecified
+        let hasLinkLayer = view.options.first(NDPOptionType.sourceLinkLayerAddress) != nil
+        switch view.type {
         case ICMPv6Type.routerSolicitation:
-            guard let linkLayer = Self.walkOptions(message, from: 8),
-                // RFC 4861 section 6.1.1: no source link-layer address from an unspecified source.
-                !(packet.source.isUnspecified && linkLayer)
-            else { return counters.drop(.malformedNDP) }
-            let toAll = packet.source.isUnspecified
+            // RFC 4861 section 6.1.1: no source link-layer address from an unspecified source.
+            guard !(fromNobody && hasLinkLayer) else { return counters.drop(.malformedNDP) }
             advertisement.send(
-                to: toAll ? NDPGroup.allNodes : packet.source, mac: toAll ? NDPGroup.allNodesMAC : packet.guestMAC,
+                to: fromNobody ? NDPGroup.allNodes : packet.source,
+                mac: fromNobody ? NDPGroup.allNodesMAC : packet.guestMAC,
                 configuration: configuration, egress: &egress, counters: &counters, outside: &outside)
         case ICMPv6Type.neighborSolicitation:
-            guard message.byteCount >= 24, let linkLayer = Self.walkOptions(message, from: 24) else {
-                return counters.drop(.malformedNDP)
-            }
-            let target = IPAddress(hi: message.u64(at: 8), lo: message.u64(at: 16))
+            let target = view.target
             // RFC 4861 section 7.1.1: the target is not multicast; an unspecified source asks the solicited-node
             // address, without a source link-layer address.
             guard !target.isMulticast,
-                !packet.source.isUnspecified || NDPGroup.isSolicitedNode(packet.destination) && !linkLayer
+                !fromNobody || NDPGroup.isSolicitedNode(packet.destination) && !hasLinkLayer
             else { return counters.drop(.malformedNDP) }
             guard let family = configuration.v6,
                 target == family.gateway || target == family.hostAlias || target == configuration.gatewayLinkLocal
@@ -69,12 +68,9 @@ package struct NDPResponder: ~Copyable {
             advertise(
                 target, to: packet, configuration: configuration, egress: &egress, counters: &counters,
                 outside: &outside)
-        case ICMPv6Type.routerAdvertisement, ICMPv6Type.neighborAdvertisement:
+        default:
             // Announcements of the guest: nothing to learn.
             return
-        default:
-            // A redirect is a router's to send (RFC 4861 section 8.1).
-            return counters.drop(.unexpectedICMP)
         }
     }
 
@@ -85,33 +81,16 @@ package struct NDPResponder: ~Copyable {
     ) {
         // RFC 4861 section 7.2.4: an unspecified asker is answered through all nodes, not "solicited".
         let toAll = packet.source.isUnspecified
+        // The checksum is Egress's to fill in, with the payload's.
         var header = egress.transportHeader
-        header.store(u8: ICMPv6Type.neighborAdvertisement, at: 0)
-        header.store(u8: 0, at: 1)
-        header.store(u16: 0, at: 2)
-        // R (a router speaks), S, O.
-        header.store(u32: toAll ? 0xa000_0000 : 0xe000_0000, at: 4)
-        header.store(u64: target.hi, at: 8)
-        header.store(u64: target.lo, at: 16)
-        header.store(u64: 0x0201 << 48 | configuration.gatewayMAC.rawValue, at: 24)
+        let length = NDPMessage.neighborAdvertisement(target: target, router: true, solicited: !toAll, override: true)
+            .write(
+                to: &header, at: 0, source: target, destination: packet.source,
+                options: [.targetLinkLayerAddress(configuration.gatewayMAC)])
         _ = egress.send(
             IPProtocol.icmpv6, from: target, to: toAll ? NDPGroup.allNodes : packet.source,
-            mac: toAll ? NDPGroup.allNodesMAC : packet.guestMAC, hopLimit: 255, headerLength: 32, payload: RawSpan(),
+            mac: toAll ? NDPGroup.allNodesMAC : packet.guestMAC, hopLimit: 255, headerLength: length,
+            payload: RawSpan(),
             counters: &counters, outside: &outside)
-    }
-
-    /// RFC 4861 section 4.6: type, length in units of eight bytes, never zero.
-    /// - Returns: whether there is a source link-layer address; nil for options that cannot be walked.
-    private static func walkOptions(_ message: RawSpan, from start: Int) -> Bool? {
-        var offset = start
-        var found = false
-        while offset < message.byteCount {
-            guard offset + 2 <= message.byteCount else { return nil }
-            let length = Int(message.u8(at: offset + 1)) * 8
-            guard length > 0, offset + length <= message.byteCount else { return nil }
-            if message.u8(at: offset) == 1 { found = true }
-            offset += length
-        }
-        return found
     }
 }

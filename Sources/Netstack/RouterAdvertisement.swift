@@ -35,7 +35,7 @@ package struct RouterAdvertisement: ~Copyable {
     package private(set) var nextDeadline: Instant
 
     package init(configuration: Configuration, seed: UInt64, at now: Instant) {
-        message = DatagramStore(copying: Self.compose(configuration))
+        message = Self.compose(configuration)
         random = seed
         nextDeadline = configuration.v6 == nil ? .never : now
     }
@@ -72,69 +72,26 @@ package struct RouterAdvertisement: ~Copyable {
     }
 
     /// RFC 4861 section 4.2 with the options of sections 4.6.1, 4.6.2, 4.6.4 and RFC 8106 section 5.
-    private static func compose(_ configuration: Configuration) -> [UInt8] {
-        guard let family = configuration.v6 else { return [] }
-        var message: [UInt8] = []
-        message.append16(UInt16(ICMPv6Type.routerAdvertisement) << 8)
-        message.append16(0)
-        // Current hop limit 64; M and O.
-        message.append16(64 << 8 | 0xc0)
-        message.append16(routerLifetime)
-        // Reachable time, retransmission timer: unspecified.
-        message.append32(0)
-        message.append32(0)
-
-        // Source link-layer address.
-        message += [1, 1]
-        message.append48(configuration.gatewayMAC)
-        // MTU.
-        message += [5, 1, 0, 0]
-        message.append32(UInt32(clamping: configuration.mtu))
-        // Prefix information: L, and A where SLAAC can use it.
-        let prefix = family.prefix
-        message += [3, 4, prefix.length, prefix.length == 64 ? 0xc0 : 0x80]
-        message.append32(validLifetime)
-        message.append32(preferredLifetime)
-        message.append32(0)
-        message.append128(prefix.network)
-        // Recursive DNS server.
-        message += [25, 3, 0, 0]
-        message.append32(UInt32(routerLifetime))
-        message.append128(family.gateway)
-        // DNS search list, zero-padded to units of eight bytes.
+    private static func compose(_ configuration: Configuration) -> DatagramStore {
+        guard let family = configuration.v6 else { return DatagramStore(byteCount: 0) }
+        var options: [NDPOption] = [
+            .sourceLinkLayerAddress(configuration.gatewayMAC),
+            .mtu(UInt32(clamping: configuration.mtu)),
+            .prefixInformation(
+                NDPPrefixInformation(
+                    address: family.prefix.network, prefixLength: family.prefix.length, onLink: true,
+                    autonomous: family.prefix.length == 64, validLifetime: validLifetime,
+                    preferredLifetime: preferredLifetime)),
+            .recursiveDNSServers([family.gateway], lifetime: UInt32(routerLifetime)),
+        ]
         let names = SearchList.encode(configuration.searchDomains)
-        if !names.isEmpty {
-            let units = 1 + (names.count + 7) / 8
-            message += [31, UInt8(units), 0, 0]
-            message.append32(UInt32(routerLifetime))
-            message += names
-            message += [UInt8](repeating: 0, count: (units - 1) * 8 - names.count)
-        }
+        if !names.isEmpty { options.append(.dnsSearchList(names, lifetime: UInt32(routerLifetime))) }
+        var message = DatagramStore(byteCount: options.reduce(headerLength) { $0 + $1.length })
+        var bytes = message.mutableBytes
+        NDPMessage.routerAdvertisement(
+            hopLimit: 64, managed: true, otherConfiguration: true, routerLifetime: routerLifetime
+        ).write(
+            to: &bytes, at: 0, source: configuration.gatewayLinkLocal, destination: NDPGroup.allNodes, options: options)
         return message
-    }
-}
-
-/// Big-endian appending, for messages that are composed once or seldom.
-extension [UInt8] {
-    mutating func append16(_ value: UInt16) {
-        append(UInt8(truncatingIfNeeded: value >> 8))
-        append(UInt8(truncatingIfNeeded: value))
-    }
-
-    mutating func append32(_ value: UInt32) {
-        append16(UInt16(truncatingIfNeeded: value >> 16))
-        append16(UInt16(truncatingIfNeeded: value))
-    }
-
-    mutating func append48(_ mac: MACAddress) {
-        append16(UInt16(truncatingIfNeeded: mac.rawValue >> 32))
-        append32(UInt32(truncatingIfNeeded: mac.rawValue))
-    }
-
-    mutating func append128(_ address: IPAddress) {
-        for half in [address.hi, address.lo] {
-            append32(UInt32(truncatingIfNeeded: half >> 32))
-            append32(UInt32(truncatingIfNeeded: half))
-        }
     }
 }

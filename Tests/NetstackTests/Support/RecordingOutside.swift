@@ -95,7 +95,9 @@ struct RecordingOutside: Outside {
 
     mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
         if let receiveFailure { return .failed(receiveFailure) }
-        guard let waiting = incoming[flow], !waiting.isEmpty else { return ended.contains(flow) ? .done(0) : .wouldBlock }
+        guard let waiting = incoming[flow], !waiting.isEmpty else {
+            return ended.contains(flow) ? .done(0) : .wouldBlock
+        }
         let count = min(waiting.count, space.byteCount)
         for i in 0..<count { space.store(u8: waiting[i], at: i) }
         incoming[flow] = Array(waiting[count...])

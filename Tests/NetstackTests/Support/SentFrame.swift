@@ -80,7 +80,8 @@ struct SentFrame {
     func checkTransport(_ location: SourceLocation = #_sourceLocation) {
         var sum: UInt64 = 0
         if proto != IPProtocol.icmp {
-            sum = Checksum.pseudoHeader(source: source, destination: destination, protocol: proto, length: payload.count)
+            sum = Checksum.pseudoHeader(
+                source: source, destination: destination, protocol: proto, length: payload.count)
         }
         let bytes = payload
         #expect(bytes.withSpan { Checksum.fold(Checksum.sum($0, sum)) } == 0xffff, sourceLocation: location)
