@@ -35,8 +35,10 @@ struct SentFrame {
         var read = self
         packet.withSpan { bytes in
             if type == EtherType.ipv4, let ip = try? IPv4View(bytes) {
-                #expect(ip.verifyChecksum(), sourceLocation: location)
-                #expect(ip.totalLength == bytes.byteCount, sourceLocation: location)
+                let isGood = ip.verifyChecksum()
+                #expect(isGood, sourceLocation: location)
+                let length = ip.totalLength
+                #expect(length == packet.count, sourceLocation: location)
                 read.source = ip.source
                 read.destination = ip.destination
                 read.proto = ip.protocol
@@ -48,7 +50,8 @@ struct SentFrame {
                 read.identification = UInt32(ip.identification)
                 read.payload = Array(copying: ip.payload)
             } else if type == EtherType.ipv6, let ip = try? IPv6View(bytes), let chain = try? IPv6Chain(ip) {
-                #expect(ip.payloadLength + 40 == bytes.byteCount, sourceLocation: location)
+                let length = ip.payloadLength + 40
+                #expect(length == packet.count, sourceLocation: location)
                 read.source = ip.source
                 read.destination = ip.destination
                 read.proto = chain.upperProtocol
