@@ -1,1 +1,328 @@
+#define _GNU_SOURCE
 #include "CHost.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/errqueue.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef IPV6_RECVERR
+#define IPV6_RECVERR 25
+#endif
+
+static socklen_t to_sockaddr(const struct host_address *a, struct sockaddr_storage *out) {
+    memset(out, 0, sizeof *out);
+    if (a->is_v4) {
+        struct sockaddr_in *in = (struct sockaddr_in *)out;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(a->port);
+        memcpy(&in->sin_addr, a->bytes + 12, 4);
+        return sizeof *in;
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(a->port);
+    memcpy(&in6->sin6_addr, a->bytes, 16);
+    return sizeof *in6;
+}
+
+static void from_sockaddr(const struct sockaddr *sa, struct host_address *out) {
+    memset(out, 0, sizeof *out);
+    if (sa->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)sa;
+        out->bytes[10] = out->bytes[11] = 0xff;
+        memcpy(out->bytes + 12, &in->sin_addr, 4);
+        out->port = ntohs(in->sin_port);
+        out->is_v4 = 1;
+    } else if (sa->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)sa;
+        memcpy(out->bytes, &in6->sin6_addr, 16);
+        out->port = ntohs(in6->sin6_port);
+    } else {
+        out->is_v4 = 2;
+    }
+}
+
+int host_stream_connect(const struct host_address *to, int *in_progress) {
+    struct sockaddr_storage sa;
+    socklen_t length = to_sockaddr(to, &sa);
+    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    // The guest's stack has decided what a segment is; ours must not wait for more.
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    *in_progress = 0;
+    if (connect(fd, (struct sockaddr *)&sa, length) == 0)
+        return fd;
+    if (errno == EINPROGRESS) {
+        *in_progress = 1;
+        return fd;
+    }
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+int host_stream_error(int fd) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+        return -errno;
+    return -error;
+}
+
+void host_close(int fd, int reset) {
+    if (reset) {
+        struct linger now = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+    close(fd);
+}
+
+int host_stream_pair(int pair[2]) {
+    return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
+}
+
+static int datagram_socket(int is_v4, int protocol) {
+    int family = is_v4 ? AF_INET : AF_INET6;
+    int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    if (fd < 0)
+        return -errno;
+    int one = 1;
+    if (is_v4) {
+        setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof one);
+        setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &one, sizeof one);
+        setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &one, sizeof one);
+    } else {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+        setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof one);
+        setsockopt(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &one, sizeof one);
+        setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &one, sizeof one);
+    }
+    return fd;
+}
+
+int host_udp_open(int is_v4, uint16_t port) {
+    int fd = datagram_socket(is_v4, 0);
+    if (fd < 0)
+        return fd;
+    // What the kernel allows without privilege (rmem_max): a burst should outlive our turn.
+    int room = 4 << 20;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    struct host_address any = {.port = port, .is_v4 = is_v4};
+    struct sockaddr_storage sa;
+    socklen_t length = to_sockaddr(&any, &sa);
+    if (bind(fd, (struct sockaddr *)&sa, length) == 0)
+        return fd;
+    any.port = 0;
+    length = to_sockaddr(&any, &sa);
+    if (bind(fd, (struct sockaddr *)&sa, length) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+int host_udp_dont_fragment(int fd, int is_v4, int on) {
+    int mode = on ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT;
+    int level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+    int name = is_v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER;
+    return setsockopt(fd, level, name, &mode, sizeof mode) < 0 ? -errno : 0;
+}
+
+static ssize_t send_with_options(
+    int fd, const struct host_address *to, struct iovec *iov, int iovcnt, const struct host_options *options) {
+    struct sockaddr_storage sa;
+    union {
+        char bytes[2 * CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr message = {.msg_name = &sa, .msg_iov = iov, .msg_iovlen = iovcnt};
+    message.msg_namelen = to_sockaddr(to, &sa);
+    // The defaults need no control message, and most datagrams have them.
+    if (options->hop_limit != 64 || options->traffic_class != 0) {
+        memset(&control, 0, sizeof control);
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        int level = to->is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
+        int hops = options->hop_limit, class = options->traffic_class;
+        c->cmsg_level = level;
+        c->cmsg_type = to->is_v4 ? IP_TTL : IPV6_HOPLIMIT;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &hops, sizeof hops);
+        c = CMSG_NXTHDR(&message, c);
+        c->cmsg_level = level;
+        c->cmsg_type = to->is_v4 ? IP_TOS : IPV6_TCLASS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &class, sizeof class);
+    }
+    // A pending ICMP error makes one send fail with that error (ip(7)); the queue tells it properly, so try again.
+    ssize_t n = -1;
+    for (int attempt = 0; attempt < 3; attempt++) {
+        n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n >= 0)
+            return n;
+        if (errno != ECONNREFUSED && errno != EHOSTUNREACH && errno != ENETUNREACH)
+            break;
+    }
+    return -errno;
+}
+
+ssize_t host_udp_send(
+    int fd, const struct host_address *to, const void *bytes, size_t length, const struct host_options *options) {
+    struct iovec iov = {.iov_base = (void *)bytes, .iov_len = length};
+    return send_with_options(fd, to, &iov, 1, options);
+}
+
+#define BATCH 64
+
+int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t stride, unsigned count) {
+    struct mmsghdr messages[BATCH];
+    struct iovec iov[BATCH];
+    struct sockaddr_storage names[BATCH];
+    union {
+        char bytes[2 * CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } controls[BATCH];
+    if (count > BATCH)
+        count = BATCH;
+    for (unsigned i = 0; i < count; i++) {
+        iov[i] = (struct iovec){.iov_base = space + i * stride, .iov_len = stride};
+        messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &names[i],
+            .msg_namelen = sizeof names[i],
+            .msg_iov = &iov[i],
+            .msg_iovlen = 1,
+            .msg_control = controls[i].bytes,
+            .msg_controllen = sizeof controls[i].bytes,
+        };
+    }
+    int n = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
+    if (n < 0)
+        return -errno;
+    for (int i = 0; i < n; i++) {
+        struct msghdr *m = &messages[i].msg_hdr;
+        from_sockaddr((struct sockaddr *)&names[i], &out[i].from);
+        out[i].length = messages[i].msg_len;
+        out[i].truncated = (m->msg_flags & MSG_TRUNC) != 0;
+        out[i].hop_limit = 64;
+        out[i].traffic_class = 0;
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+            int value = 0;
+            memcpy(&value, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0) < sizeof value ? c->cmsg_len - CMSG_LEN(0) : sizeof value);
+            if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
+                (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT))
+                out[i].hop_limit = (uint8_t)value;
+            if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
+                (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS))
+                out[i].traffic_class = (uint8_t)value;
+        }
+    }
+    return n;
+}
+
+int host_echo_open(int is_v4) { return datagram_socket(is_v4, is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6); }
+
+ssize_t host_echo_send(int fd, const struct host_address *to, uint16_t sequence, const void *payload, size_t length,
+    const struct host_options *options) {
+    // Type, code, checksum and identifier (both the kernel's), sequence.
+    uint8_t header[8] = {to->is_v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST};
+    header[6] = sequence >> 8;
+    header[7] = sequence & 0xff;
+    struct iovec iov[2] = {
+        {.iov_base = header, .iov_len = sizeof header},
+        {.iov_base = (void *)payload, .iov_len = length},
+    };
+    return send_with_options(fd, to, iov, 2, options);
+}
+
+int host_error_next(int fd, struct host_icmp_error *out) {
+    struct sockaddr_storage name;
+    union {
+        char bytes[512];
+        struct cmsghdr align;
+    } control;
+    uint8_t ignored[64];
+    struct iovec iov = {.iov_base = ignored, .iov_len = sizeof ignored};
+    struct msghdr message = {
+        .msg_name = &name,
+        .msg_namelen = sizeof name,
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof control.bytes,
+    };
+    name.ss_family = AF_UNSPEC;
+    if (recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+        return errno == EAGAIN ? 0 : -errno;
+    memset(out, 0, sizeof *out);
+    out->offender.is_v4 = 2;
+    from_sockaddr((struct sockaddr *)&name, &out->destination);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (!((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||
+                (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR)))
+            continue;
+        struct sock_extended_err e;
+        memcpy(&e, CMSG_DATA(c), sizeof e);
+        out->error = (int32_t)e.ee_errno;
+        out->type = e.ee_type;
+        out->code = e.ee_code;
+        out->information = e.ee_info;
+        out->local = e.ee_origin == SO_EE_ORIGIN_LOCAL;
+        if (!out->local)
+            from_sockaddr(SO_EE_OFFENDER((struct sock_extended_err *)CMSG_DATA(c)), &out->offender);
+    }
+    return 1;
+}
+
+uint32_t host_path_mtu(const struct host_address *to) {
+    struct sockaddr_storage sa;
+    socklen_t length = to_sockaddr(to, &sa);
+    int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    int mtu = 0;
+    socklen_t size = sizeof mtu;
+    if (connect(fd, (struct sockaddr *)&sa, length) == 0)
+        getsockopt(fd, to->is_v4 ? IPPROTO_IP : IPPROTO_IPV6, to->is_v4 ? IP_MTU : IPV6_MTU, &mtu, &size);
+    close(fd);
+    return mtu > 0 ? (uint32_t)mtu : 0;
+}
+
+ssize_t host_frame_write(int fd, const void *offload, size_t offload_length, const void *header, size_t header_length,
+    const void *payload, size_t payload_length) {
+    struct iovec iov[3] = {
+        {.iov_base = (void *)offload, .iov_len = offload_length},
+        {.iov_base = (void *)header, .iov_len = header_length},
+        {.iov_base = (void *)payload, .iov_len = payload_length},
+    };
+    ssize_t n = writev(fd, iov, payload_length > 0 ? 3 : 2);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t host_read(int fd, void *space, size_t length) {
+    ssize_t n = read(fd, space, length);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t host_send(int fd, const void *bytes, size_t length) {
+    ssize_t n = send(fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t host_receive(int fd, void *space, size_t length) {
+    ssize_t n = recv(fd, space, length, MSG_DONTWAIT);
+    return n < 0 ? -errno : n;
+}
+
+void host_shutdown_write(int fd) { shutdown(fd, SHUT_WR); }

@@ -184,9 +184,11 @@ package struct TCPTranslator: ~Copyable {
         settle(index, fate, now: now, outside: &outside)
     }
 
-    /// The socket reported an error while nothing was being read or written.
+    /// The socket reported an error. What it received before can still be read, and the read after that says what happened; only when
+    /// the stream has already ended is there nothing left to read.
     mutating func hostFailed<O: Outside & ~Copyable>(_ id: FlowID, _ error: HostError, now: Instant, outside: inout O) {
         guard let index = connections.find(id), connections[index].state != .connecting else { return }
+        guard connections[index].flags.contains(.hostEnded) else { return hostReadable(id) }
         let connection = connections[index]
         emitReset(
             key: connection.key, mac: connection.guestMAC, seq: connection.snd.nxt, ack: connection.rcv.nxt,

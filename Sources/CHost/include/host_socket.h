@@ -1,1 +1,72 @@
+// Host sockets with control messages, which Swift cannot build: batches of datagrams with their addresses, per-datagram
+// TTL and traffic class, and the error queue (ip(7) IP_RECVERR). Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
+// Every function returns a count, a descriptor or 0, or -errno.
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct host_address {
+    uint8_t bytes[16];
+    uint16_t port; // host order
+    uint8_t is_v4;
+};
+
+// A non-blocking stream socket that has begun to connect. Returns the descriptor; *in_progress tells whether to wait.
+int host_stream_connect(const struct host_address *to, int *in_progress);
+// The result of a finished connect, or a pending error: 0 or -errno.
+int host_stream_error(int fd);
+// Closes; with reset a linger time of zero turns the FIN into a RST (socket(7) SO_LINGER).
+void host_close(int fd, int reset);
+// Two connected stream sockets, both non-blocking.
+int host_stream_pair(int pair[2]);
+
+struct host_options {
+    uint8_t hop_limit;
+    uint8_t traffic_class;
+    uint8_t dont_fragment;
+};
+
+struct host_datagram {
+    struct host_address from;
+    uint32_t length;
+    uint8_t hop_limit;
+    uint8_t traffic_class;
+    uint8_t truncated;
+};
+
+struct host_icmp_error {
+    struct host_address destination; // where the datagram had been sent
+    struct host_address offender;    // is_v4 2: none
+    uint8_t type;
+    uint8_t code;
+    uint32_t information; // the MTU of "too big"
+    int32_t error;        // errno
+    uint8_t local;        // the host's own stack said it (no ICMP)
+};
+
+// An unconnected, non-blocking UDP socket with its error queue on, bound to `port` if that is free and to any other if not.
+int host_udp_open(int is_v4, uint16_t port);
+ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length, const struct host_options *);
+// Receives up to `count` datagrams, each into `stride` bytes of `space`. Returns how many.
+int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t stride, unsigned count);
+// Whether oversized datagrams fail (1) or are fragmented by the host (0).
+int host_udp_dont_fragment(int fd, int is_v4, int on);
+
+// An unprivileged echo socket (icmp(7)); its identifier is the kernel's.
+int host_echo_open(int is_v4);
+ssize_t host_echo_send(int fd, const struct host_address *to, uint16_t sequence, const void *payload, size_t length,
+    const struct host_options *);
+
+// One entry of the error queue: 1, or 0 when it is empty.
+int host_error_next(int fd, struct host_icmp_error *out);
+// The path MTU that the host knows towards `to`, or 0.
+uint32_t host_path_mtu(const struct host_address *to);
+
+// A frame in two pieces behind its virtio header, and a frame read; plain writev(2) and read(2) without the errno dance.
+ssize_t host_frame_write(int fd, const void *offload, size_t offload_length, const void *header, size_t header_length,
+    const void *payload, size_t payload_length);
+ssize_t host_read(int fd, void *space, size_t length);
+ssize_t host_send(int fd, const void *bytes, size_t length);
+ssize_t host_receive(int fd, void *space, size_t length);
+void host_shutdown_write(int fd);

@@ -1,0 +1,280 @@
+internal import CHost
+internal import Glibc
+internal import Netstack
+internal import Uv
+internal import Wire
+
+// The host's side of every flow: the core's `Outside` on real sockets.
+//
+//   FlowID.index ──▶ record { descriptor, Poll, flow }      one array per kind of flow; slots follow the core's slabs
+//   Poll's token  =  FlowID.rawValue                        a callback finds its flow without a look-up
+//
+// Streams are watched for exactly what the core asks, so a guest that does not read costs no wake-ups. A socket of which
+// the core wants nothing just now is still watched for errors (EPOLLPRI brings EPOLLERR along), so that a reset is not
+// missed; if that wakes us without an error (a hang-up), watching stops until the core wants something again.
+//
+// Datagram and echo sockets are always watched for reading. Their errors arrive in the error queue.
+
+/// Host sockets, the guest's tap and the operator's ear.
+@safe
+struct HostSockets: Outside, ~Copyable {
+    struct Record {
+        var fd: Int32 = -1
+        var poll: Poll?
+        var flow = FlowID(rawValue: 0)
+        var isConnecting = false
+        /// epoll has reported EPOLLERR: the cause is found by the next read or write, watching again would spin.
+        var hasError = false
+        /// IP_MTU_DISCOVER as last set: nil unknown.
+        var dontFragment: Bool?
+    }
+
+    let loop: EventLoop
+    private let context: UnsafeMutableRawPointer
+    private let onStream: PollCallback
+    private let onDatagram: PollCallback
+    var link: GuestLink
+    var notices: Notices
+    let names: NameService
+    private var streams: [Record] = []
+    private var datagrams: [Record] = []
+    private var echoes: [Record] = []
+
+    init(
+        loop: EventLoop, context: UnsafeMutableRawPointer, onStream: PollCallback, onDatagram: PollCallback,
+        link: consuming GuestLink, notices: Notices, names: NameService
+    ) {
+        self.loop = loop
+        unsafe self.context = context
+        unsafe self.onStream = onStream
+        unsafe self.onDatagram = onDatagram
+        self.link = link
+        self.notices = notices
+        self.names = names
+    }
+
+    // MARK: Towards the guest
+
+    mutating func transmit(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {
+        link.transmit(offload, header: header, payload: payload)
+    }
+
+    mutating func note(_ notice: Notice) { notices.post(notice) }
+
+    mutating func dnsQuery(_ query: RawSpan, from client: GuestPort) { names.query(query, from: client) }
+
+    // MARK: Streams
+
+    mutating func connect(_ flow: FlowID, to target: HostTarget) -> HostResult {
+        switch target {
+        case .dnsService:
+            var pair: (Int32, Int32) = (-1, -1)
+            let code = unsafe withUnsafeMutablePointer(to: &pair) {
+                unsafe $0.withMemoryRebound(to: Int32.self, capacity: 2) { unsafe host_stream_pair($0) }
+            }
+            guard code == 0 else { return .failed(HostError(errno: -code)) }
+            names.serve(stream: pair.1)
+            return install(flow, pair.0, isConnecting: false)
+        case .endpoint(let endpoint):
+            var address = host_address(endpoint)
+            var inProgress: Int32 = 0
+            let fd = unsafe host_stream_connect(&address, &inProgress)
+            guard fd >= 0 else { return .failed(HostError(errno: -fd)) }
+            return install(flow, fd, isConnecting: inProgress != 0)
+        }
+    }
+
+    private mutating func install(_ flow: FlowID, _ fd: Int32, isConnecting: Bool) -> HostResult {
+        guard
+            let poll = unsafe try? Poll(loop: loop, fd: fd, context: context, token: flow.rawValue, callback: onStream)
+        else {
+            host_close(fd, 1)
+            return .failed(.exhausted)
+        }
+        place(Record(fd: fd, poll: poll, flow: flow, isConnecting: isConnecting), in: &streams)
+        guard isConnecting else { return .done(0) }
+        poll.start(.writable)
+        return .wouldBlock
+    }
+
+    /// The answer of a connect in progress: nil while there is none, `.some(nil)` for success.
+    mutating func connectEnded(_ flow: FlowID) -> HostError?? {
+        let index = Int(flow.index)
+        guard index < streams.count, streams[index].flow == flow, streams[index].isConnecting else { return nil }
+        streams[index].isConnecting = false
+        let code = host_stream_error(streams[index].fd)
+        if code == 0 {
+            streams[index].poll?.stop()
+            return .some(nil)
+        }
+        return HostError(errno: -code)
+    }
+
+    mutating func send(_ flow: FlowID, _ bytes: RawSpan) -> HostResult {
+        guard let fd = stream(flow) else { return .failed(.reset) }
+        return unsafe bytes.withUnsafeBytes { raw in
+            unsafe HostResult(host_send(fd, raw.baseAddress, raw.count))
+        }
+    }
+
+    mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
+        guard let fd = stream(flow) else { return .failed(.reset) }
+        return unsafe space.withUnsafeMutableBytes { raw in
+            unsafe HostResult(host_receive(fd, raw.baseAddress, raw.count))
+        }
+    }
+
+    mutating func shutdownWrite(_ flow: FlowID) {
+        if let fd = stream(flow) { host_shutdown_write(fd) }
+    }
+
+    mutating func watch(_ flow: FlowID, read: Bool, write: Bool) {
+        let index = Int(flow.index)
+        guard index < streams.count, streams[index].flow == flow, !streams[index].hasError else { return }
+        var events: PollEvents = []
+        if read { events.insert(.readable) }
+        if write { events.insert(.writable) }
+        streams[index].poll?.start(events.isEmpty ? .prioritized : events)
+    }
+
+    /// epoll said EPOLLERR: do not watch this one again.
+    mutating func markFailed(_ flow: FlowID) {
+        let index = Int(flow.index)
+        guard index < streams.count, streams[index].flow == flow else { return }
+        streams[index].hasError = true
+    }
+
+    /// A wake-up that nobody wanted and that is no error: a hang-up.
+    mutating func quiet(_ flow: FlowID) {
+        let index = Int(flow.index)
+        guard index < streams.count, streams[index].flow == flow else { return }
+        streams[index].poll?.stop()
+    }
+
+    private func stream(_ flow: FlowID) -> Int32? {
+        let index = Int(flow.index)
+        guard index < streams.count, streams[index].flow == flow else { return nil }
+        return streams[index].fd
+    }
+
+    // MARK: All kinds
+
+    mutating func close(_ flow: FlowID, reset: Bool) {
+        switch flow.kind {
+        case .tcp: Self.close(flow, reset, in: &streams)
+        case .udp: Self.close(flow, false, in: &datagrams)
+        case .echo: Self.close(flow, false, in: &echoes)
+        }
+    }
+
+    private static func close(_ flow: FlowID, _ reset: Bool, in records: inout [Record]) {
+        let index = Int(flow.index)
+        guard index < records.count, records[index].flow == flow, records[index].fd >= 0 else { return }
+        records[index].poll?.close()
+        host_close(records[index].fd, reset ? 1 : 0)
+        records[index] = Record()
+    }
+
+    private mutating func place(_ record: Record, in records: inout [Record]) {
+        Self.place(record, &records)
+    }
+
+    private static func place(_ record: Record, _ records: inout [Record]) {
+        let index = Int(record.flow.index)
+        while records.count <= index { records.append(Record()) }
+        records[index] = record
+    }
+
+    /// Closes every socket; the network ends.
+    mutating func closeAll() {
+        for record in streams + datagrams + echoes where record.fd >= 0 {
+            record.poll?.close()
+            host_close(record.fd, 0)
+        }
+        streams = []
+        datagrams = []
+        echoes = []
+    }
+
+    // MARK: Datagrams and echoes
+
+    mutating func openDatagram(_ flow: FlowID, isV4: Bool, preferredPort: UInt16) -> HostResult {
+        let fd = host_udp_open(isV4 ? 1 : 0, preferredPort)
+        guard fd >= 0 else { return .failed(HostError(errno: -fd)) }
+        return watchDatagrams(flow, fd, &datagrams)
+    }
+
+    mutating func openEcho(_ flow: FlowID, isV4: Bool) -> HostResult {
+        let fd = host_echo_open(isV4 ? 1 : 0)
+        guard fd >= 0 else { return .failed(HostError(errno: -fd)) }
+        return watchDatagrams(flow, fd, &echoes)
+    }
+
+    private func watchDatagrams(_ flow: FlowID, _ fd: Int32, _ records: inout [Record]) -> HostResult {
+        guard
+            let poll = unsafe try? Poll(
+                loop: loop, fd: fd, context: context, token: flow.rawValue, callback: onDatagram)
+        else {
+            host_close(fd, 0)
+            return .failed(.exhausted)
+        }
+        Self.place(Record(fd: fd, poll: poll, flow: flow), &records)
+        poll.start(.readable)
+        return .done(0)
+    }
+
+    mutating func sendDatagram(
+        _ flow: FlowID, to target: HostTarget, _ bytes: RawSpan, _ options: DatagramOptions
+    ) -> HostResult {
+        guard case .endpoint(let endpoint) = target else { return .failed(.refused) }
+        let index = Int(flow.index)
+        guard index < datagrams.count, datagrams[index].flow == flow else { return .failed(.reset) }
+        let fd = datagrams[index].fd
+        if datagrams[index].dontFragment != options.dontFragment {
+            datagrams[index].dontFragment = options.dontFragment
+            _ = host_udp_dont_fragment(fd, endpoint.address.isV4 ? 1 : 0, options.dontFragment ? 1 : 0)
+        }
+        var address = host_address(endpoint)
+        var fields = host_options(options)
+        let result = unsafe bytes.withUnsafeBytes { raw in
+            unsafe HostResult(host_udp_send(fd, &address, raw.baseAddress, raw.count, &fields))
+        }
+        if case .failed(.messageTooBig) = result {
+            return unsafe .failed(.messageTooBig(mtu: host_path_mtu(&address)))
+        }
+        return result
+    }
+
+    mutating func sendEcho(
+        _ flow: FlowID, to target: IPAddress, sequence: UInt16, _ payload: RawSpan, _ options: DatagramOptions
+    ) -> HostResult {
+        guard let fd = descriptor(flow) else { return .failed(.reset) }
+        var address = host_address(Endpoint(address: target, port: 0))
+        var fields = host_options(options)
+        return unsafe payload.withUnsafeBytes { raw in
+            unsafe HostResult(host_echo_send(fd, &address, sequence, raw.baseAddress, raw.count, &fields))
+        }
+    }
+
+    /// The descriptor of a datagram or echo flow.
+    func descriptor(_ flow: FlowID) -> Int32? {
+        let index = Int(flow.index)
+        switch flow.kind {
+        case .udp: return index < datagrams.count && datagrams[index].flow == flow ? datagrams[index].fd : nil
+        case .echo: return index < echoes.count && echoes[index].flow == flow ? echoes[index].fd : nil
+        case .tcp: return nil
+        }
+    }
+
+    /// libuv stopped the handle at an error; the queue has been drained.
+    func rewatch(_ flow: FlowID) {
+        let index = Int(flow.index)
+        switch flow.kind {
+        case .udp where index < datagrams.count && datagrams[index].flow == flow:
+            datagrams[index].poll?.start(.readable)
+        case .echo where index < echoes.count && echoes[index].flow == flow:
+            echoes[index].poll?.start(.readable)
+        default: break
+        }
+    }
+}

@@ -1,0 +1,238 @@
+internal import CHost
+internal import Capture
+internal import Glibc
+package import Logging
+internal import Netstack
+internal import Uv
+internal import Wire
+
+// One guest's network on one event loop: the thin shell around the core.
+//
+// A turn of the loop:
+//   poll       epoll's callbacks: frames of the tap, readiness of host sockets, what others asked to be watched
+//   prepare    once, before the loop sleeps again: answers of the name service, timers that are due, then one `flush`,
+//              in which every connection with something to say says it in as few frames as it can
+//
+// While the core still has output (bursts are bounded), an idle handle keeps the loop from sleeping. One timer stands
+// for all of the core's deadlines; it may fire early, never late.
+//
+// Callbacks carry no Swift object: the context is a box with an unretained pointer to the network, the token is a flow's
+// number. The network lives until `run` returns.
+
+/// Runs a guest's network until stopped or until its link is gone.
+@safe
+package final class Network {
+    private let loop: EventLoop
+    private let box: UnsafeMutablePointer<Unmanaged<Network>?>
+    private var core: Core
+    private var sockets: HostSockets
+    private let names: NameService
+    private let logger: Logger
+    private let tapPoll: Poll
+    private let prepare: Prepare
+    private let idle: Idle
+    private let timer: Timer
+    private var armedFor = Instant.never
+    private var watchers: [(poll: Poll, act: () -> Void)] = []
+    private let batch = DatagramBatch()
+
+    /// Frames read from the tap before everybody else gets a turn.
+    private static let framesPerTurn = 64
+    /// Bytes read before a flush: the guest's window must see ACKs evenly, not in lumps.
+    private static let bytesPerFlush = 192 * 1024
+
+    /// - Parameter tap: a tap opened with IFF_VNET_HDR and a header of 10 bytes, non-blocking; the network owns it.
+    package init(configuration: NetworkConfiguration, tap: Int32, logger: Logger) throws {
+        let capture = try configuration.capturePath.map { path in try CaptureFile(path: path) }
+        loop = try EventLoop()
+        unsafe box = .allocate(capacity: 1)
+        unsafe box.initialize(to: nil)
+        let context = unsafe UnsafeMutableRawPointer(box)
+        self.logger = logger
+        var seed: UInt64 = 0
+        guard unsafe getrandom(&seed, MemoryLayout<UInt64>.size, 0) == MemoryLayout<UInt64>.size else {
+            throw HostFailure(call: "getrandom", code: errno)
+        }
+        core = Core(configuration.core, seed: seed, at: Instant(nanoseconds: monotonicNanoseconds()))
+        names = NameService(loop: loop, configuration: configuration, logger: logger)
+        sockets = unsafe HostSockets(
+            loop: loop, context: context, onStream: streamReady, onDatagram: datagramReady,
+            link: GuestLink(tap: GuestTap(fd: tap), capture: capture), notices: Notices(logger: logger), names: names)
+        tapPoll = try unsafe Poll(loop: loop, fd: tap, context: context, token: 0, callback: tapReady)
+        prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: turnEnds)
+        idle = unsafe Idle(loop: loop, context: context, token: 0, callback: nothing)
+        timer = unsafe Timer(loop: loop, context: context, token: 0, callback: nothing)
+        unsafe box.pointee = Unmanaged.passUnretained(self)
+    }
+
+    deinit { unsafe box.deallocate() }
+
+    /// Calls `act` on the loop whenever `fd` is readable. The descriptor stays the caller's.
+    package func watch(fd: Int32, onReadable act: @escaping () -> Void) throws {
+        let context = unsafe UnsafeMutableRawPointer(box)
+        let poll = try unsafe Poll(
+            loop: loop, fd: fd, context: context, token: UInt64(watchers.count), callback: watcherReady)
+        watchers.append((poll, act))
+        poll.start(.readable)
+    }
+
+    /// Blocks until `stop` or until the link is gone.
+    package func run() {
+        tapPoll.start(.readable)
+        prepare.start()
+        loop.run()
+        sockets.closeAll()
+        names.close()
+        sockets.link.capture?.close()
+        loop.close()
+    }
+
+    package func stop() { loop.stop() }
+
+    private var now: Instant { Instant(nanoseconds: monotonicNanoseconds()) }
+
+    // MARK: Events
+
+    fileprivate func receiveFrames(status: Int32) {
+        guard status == 0 else { return linkGone() }
+        var now = self.now
+        var sinceFlush = 0
+        for _ in 0..<Self.framesPerTurn {
+            switch sockets.link.tap.read() {
+            case .empty: return
+            case .gone: return linkGone()
+            case .bad: continue
+            case .frame(let offload, let length):
+                if sockets.link.capture != nil {
+                    sockets.link.record(sockets.link.tap.frame(length), RawSpan())
+                }
+                receive(length, offload, now)
+                sinceFlush += length
+                if sinceFlush >= Self.bytesPerFlush {
+                    core.flush(at: now, outside: &sockets)
+                    sinceFlush = 0
+                    now = self.now
+                }
+            }
+        }
+    }
+
+    /// The frame lies in the tap's buffer, which no call of the core's outside touches.
+    private func receive(_ length: Int, _ offload: OffloadHeader, _ now: Instant) {
+        let frame = unsafe _overrideLifetime(sockets.link.tap.frame(length), copying: ())
+        core.receive(frame, offload: offload, at: now, outside: &sockets)
+    }
+
+    private func linkGone() {
+        logger.info("the sandbox's interface is gone")
+        tapPoll.stop()
+        loop.stop()
+    }
+
+    fileprivate func streamReady(_ flow: FlowID, _ events: PollEvents, status: Int32) {
+        let now = self.now
+        if let outcome = sockets.connectEnded(flow) {
+            core.hostConnected(flow, outcome, at: now, outside: &sockets)
+            return
+        }
+        if status < 0 {
+            sockets.markFailed(flow)
+            core.hostFailed(flow, .reset, at: now, outside: &sockets)
+            return
+        }
+        if events.contains(.writable) { core.hostWritable(flow, at: now, outside: &sockets) }
+        if events.contains(.readable) { core.hostReadable(flow) }
+        if events.isDisjoint(with: [.readable, .writable]) { sockets.quiet(flow) }
+    }
+
+    fileprivate func datagramReady(_ flow: FlowID, status: Int32) {
+        let now = self.now
+        if status < 0 {
+            drainErrors(flow, now)
+            sockets.rewatch(flow)
+        }
+        guard let fd = sockets.descriptor(flow) else { return }
+        let count = batch.receive(from: fd)
+        for i in 0..<count {
+            let from = batch.source(i)
+            if flow.kind == .udp {
+                core.hostDatagram(
+                    flow, from: from, batch.bytes(i), trafficClass: batch.trafficClass(i), at: now, outside: &sockets)
+            } else {
+                core.hostEcho(flow, from: from.address, batch.bytes(i), hopLimit: batch.hopLimit(i), at: now, outside: &sockets)
+            }
+        }
+    }
+
+    private func drainErrors(_ flow: FlowID, _ now: Instant) {
+        guard let fd = sockets.descriptor(flow) else { return }
+        // Bounded: a flood of ICMP errors must not hold the loop.
+        for _ in 0..<64 {
+            var entry = host_icmp_error()
+            guard unsafe host_error_next(fd, &entry) == 1 else { break }
+            guard !entry.destination.isAbsent else { continue }
+            let error = DatagramError(
+                destination: entry.destination.endpoint,
+                offender: entry.offender.isAbsent ? nil : entry.offender.endpoint.address, type: entry.type,
+                code: entry.code, information: entry.information)
+            if entry.local != 0 { continue }
+            core.hostDatagramError(flow, error, at: now, outside: &sockets)
+        }
+        _ = host_stream_error(fd)
+    }
+
+    fileprivate func watcherReady(_ index: Int) { watchers[index].act() }
+
+    // MARK: The turn's end
+
+    fileprivate func turnEnds() {
+        let now = self.now
+        for answer in names.takeAnswers() {
+            core.dnsAnswer(to: answer.client, answer.bytes.span.bytes, at: now, outside: &sockets)
+        }
+        if core.nextDeadline <= now { core.advance(to: now, outside: &sockets) }
+        core.flush(at: now, outside: &sockets)
+        if core.hasPendingOutput { idle.start() } else { idle.stop() }
+        arm(now)
+    }
+
+    private func arm(_ now: Instant) {
+        let deadline = core.nextDeadline
+        // Firing early costs a wake-up; moving the timer at every ACK would cost more.
+        if armedFor > now, armedFor <= deadline { return }
+        armedFor = deadline
+        if deadline == .never {
+            timer.stop()
+        } else {
+            timer.start(afterMilliseconds: Timer.milliseconds(roundingUp: max(0, deadline - now)))
+        }
+    }
+}
+
+/// A call of the host's kernel that failed where no guest is to blame.
+package struct HostFailure: Error, CustomStringConvertible {
+    package let call: String
+    package let code: Int32
+    package var description: String { unsafe "\(call): \(String(cString: strerror(code)))" }
+}
+
+// MARK: Callbacks from libuv
+
+private func network(_ context: UnsafeMutableRawPointer) -> Network? {
+    unsafe context.assumingMemoryBound(to: Unmanaged<Network>?.self).pointee?.takeUnretainedValue()
+}
+
+private let tapReady: PollCallback = { context, _, _, status in
+    unsafe network(context)?.receiveFrames(status: status)
+}
+private let streamReady: PollCallback = { context, token, events, status in
+    unsafe network(context)?.streamReady(FlowID(rawValue: token), PollEvents(rawValue: events), status: status)
+}
+private let datagramReady: PollCallback = { context, token, _, status in
+    unsafe network(context)?.datagramReady(FlowID(rawValue: token), status: status)
+}
+private let watcherReady: PollCallback = { context, token, _, _ in
+    unsafe network(context)?.watcherReady(Int(token))
+}
+private let turnEnds: TimerCallback = { context, _ in unsafe network(context)?.turnEnds() }
+private let nothing: TimerCallback = { _, _ in }

@@ -1,0 +1,18 @@
+package import Netstack
+package import Wire
+
+/// Everything a `Network` needs to know, as the command line or a file gave it.
+package struct NetworkConfiguration: Sendable {
+    /// The guest's side: addresses, MTU, limits.
+    package var core: Configuration
+    /// Resolvers to use instead of the host's /etc/resolv.conf; empty follows that file.
+    package var resolvers: [Endpoint]
+    /// A pcap file that gets every frame.
+    package var capturePath: String?
+
+    package init(core: Configuration, resolvers: [Endpoint] = [], capturePath: String? = nil) {
+        self.core = core
+        self.resolvers = resolvers
+        self.capturePath = capturePath
+    }
+}
