@@ -252,8 +252,9 @@ int host_error_next(int fd, struct host_icmp_error *out) {
         char bytes[512];
         struct cmsghdr align;
     } control;
-    uint8_t ignored[64];
-    struct iovec iov = {.iov_base = ignored, .iov_len = sizeof ignored};
+    // What was sent, as the error quotes it: for an echo socket from its ICMP header on.
+    uint8_t quoted[64] = {0};
+    struct iovec iov = {.iov_base = quoted, .iov_len = sizeof quoted};
     struct msghdr message = {
         .msg_name = &name,
         .msg_namelen = sizeof name,
@@ -267,6 +268,7 @@ int host_error_next(int fd, struct host_icmp_error *out) {
         return errno == EAGAIN ? 0 : -errno;
     memset(out, 0, sizeof *out);
     out->offender.is_v4 = 2;
+    out->sequence = (uint16_t)(quoted[6] << 8 | quoted[7]);
     from_sockaddr((struct sockaddr *)&name, &out->destination);
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
         if (!((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||

@@ -1,4 +1,4 @@
-package import Logging
+internal import Logging
 internal import Glibc
 internal import Netstack
 internal import Uv

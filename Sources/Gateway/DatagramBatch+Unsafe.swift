@@ -31,6 +31,7 @@ final class DatagramBatch {
     func trafficClass(_ index: Int) -> UInt8 { unsafe records[index].traffic_class }
     func hopLimit(_ index: Int) -> UInt8 { unsafe records[index].hop_limit }
 
+    @_lifetime(borrow self)
     func bytes(_ index: Int) -> RawSpan {
         let span = unsafe RawSpan(
             _unsafeStart: space + index * Self.stride, byteCount: min(Int(records[index].length), Self.stride))

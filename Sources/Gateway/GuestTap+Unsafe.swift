@@ -46,6 +46,7 @@ struct GuestTap: ~Copyable {
     }
 
     /// The last frame read, from its Ethernet header on.
+    @_lifetime(borrow self)
     func frame(_ length: Int) -> RawSpan {
         let span = unsafe RawSpan(_unsafeStart: buffer + Self.offloadLength, byteCount: length)
         return unsafe _overrideLifetime(span, borrowing: self)

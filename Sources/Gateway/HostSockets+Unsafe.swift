@@ -91,7 +91,7 @@ struct HostSockets: Outside, ~Copyable {
             host_close(fd, 1)
             return .failed(.exhausted)
         }
-        place(Record(fd: fd, poll: poll, flow: flow, isConnecting: isConnecting), in: &streams)
+        Self.place(Record(fd: fd, poll: poll, flow: flow, isConnecting: isConnecting), in: &streams)
         guard isConnecting else { return .done(0) }
         poll.start(.writable)
         return .wouldBlock
@@ -175,11 +175,7 @@ struct HostSockets: Outside, ~Copyable {
         records[index] = Record()
     }
 
-    private mutating func place(_ record: Record, in records: inout [Record]) {
-        Self.place(record, &records)
-    }
-
-    private static func place(_ record: Record, _ records: inout [Record]) {
+    private static func place(_ record: Record, in records: inout [Record]) {
         let index = Int(record.flow.index)
         while records.count <= index { records.append(Record()) }
         records[index] = record
@@ -201,26 +197,30 @@ struct HostSockets: Outside, ~Copyable {
     mutating func openDatagram(_ flow: FlowID, isV4: Bool, preferredPort: UInt16) -> HostResult {
         let fd = host_udp_open(isV4 ? 1 : 0, preferredPort)
         guard fd >= 0 else { return .failed(HostError(errno: -fd)) }
-        return watchDatagrams(flow, fd, &datagrams)
+        guard let record = watched(flow, fd) else { return .failed(.exhausted) }
+        Self.place(record, in: &datagrams)
+        return .done(0)
     }
 
     mutating func openEcho(_ flow: FlowID, isV4: Bool) -> HostResult {
         let fd = host_echo_open(isV4 ? 1 : 0)
         guard fd >= 0 else { return .failed(HostError(errno: -fd)) }
-        return watchDatagrams(flow, fd, &echoes)
+        guard let record = watched(flow, fd) else { return .failed(.exhausted) }
+        Self.place(record, in: &echoes)
+        return .done(0)
     }
 
-    private func watchDatagrams(_ flow: FlowID, _ fd: Int32, _ records: inout [Record]) -> HostResult {
+    /// Starts to watch a datagram socket for reading; closes it when that is impossible.
+    private func watched(_ flow: FlowID, _ fd: Int32) -> Record? {
         guard
             let poll = unsafe try? Poll(
                 loop: loop, fd: fd, context: context, token: flow.rawValue, callback: onDatagram)
         else {
             host_close(fd, 0)
-            return .failed(.exhausted)
+            return nil
         }
-        Self.place(Record(fd: fd, poll: poll, flow: flow), &records)
         poll.start(.readable)
-        return .done(0)
+        return Record(fd: fd, poll: poll, flow: flow)
     }
 
     mutating func sendDatagram(

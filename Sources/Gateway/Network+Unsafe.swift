@@ -49,17 +49,14 @@ package final class Network {
         unsafe box.initialize(to: nil)
         let context = unsafe UnsafeMutableRawPointer(box)
         self.logger = logger
-        var seed: UInt64 = 0
-        guard unsafe getrandom(&seed, MemoryLayout<UInt64>.size, 0) == MemoryLayout<UInt64>.size else {
-            throw HostFailure(call: "getrandom", code: errno)
-        }
-        core = Core(configuration.core, seed: seed, at: Instant(nanoseconds: monotonicNanoseconds()))
+        var random = SystemRandomNumberGenerator()
+        core = Core(configuration.core, seed: random.next(), at: Instant(nanoseconds: monotonicNanoseconds()))
         names = NameService(loop: loop, configuration: configuration, logger: logger)
         sockets = unsafe HostSockets(
-            loop: loop, context: context, onStream: streamReady, onDatagram: datagramReady,
+            loop: loop, context: context, onStream: onStream, onDatagram: onDatagram,
             link: GuestLink(tap: GuestTap(fd: tap), capture: capture), notices: Notices(logger: logger), names: names)
-        tapPoll = try unsafe Poll(loop: loop, fd: tap, context: context, token: 0, callback: tapReady)
-        prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: turnEnds)
+        tapPoll = try unsafe Poll(loop: loop, fd: tap, context: context, token: 0, callback: onTap)
+        prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: onTurnEnd)
         idle = unsafe Idle(loop: loop, context: context, token: 0, callback: nothing)
         timer = unsafe Timer(loop: loop, context: context, token: 0, callback: nothing)
         unsafe box.pointee = Unmanaged.passUnretained(self)
@@ -71,7 +68,7 @@ package final class Network {
     package func watch(fd: Int32, onReadable act: @escaping () -> Void) throws {
         let context = unsafe UnsafeMutableRawPointer(box)
         let poll = try unsafe Poll(
-            loop: loop, fd: fd, context: context, token: UInt64(watchers.count), callback: watcherReady)
+            loop: loop, fd: fd, context: context, token: UInt64(watchers.count), callback: onWatcher)
         watchers.append((poll, act))
         poll.start(.readable)
     }
@@ -152,14 +149,15 @@ package final class Network {
             sockets.rewatch(flow)
         }
         guard let fd = sockets.descriptor(flow) else { return }
-        let count = batch.receive(from: fd)
-        for i in 0..<count {
+        let batch = self.batch
+        for i in 0..<batch.receive(from: fd) {
             let from = batch.source(i)
+            let bytes = batch.bytes(i)
             if flow.kind == .udp {
                 core.hostDatagram(
-                    flow, from: from, batch.bytes(i), trafficClass: batch.trafficClass(i), at: now, outside: &sockets)
+                    flow, from: from, bytes, trafficClass: batch.trafficClass(i), at: now, outside: &sockets)
             } else {
-                core.hostEcho(flow, from: from.address, batch.bytes(i), hopLimit: batch.hopLimit(i), at: now, outside: &sockets)
+                core.hostEcho(flow, from: from.address, bytes, hopLimit: batch.hopLimit(i), at: now, outside: &sockets)
             }
         }
     }
@@ -171,8 +169,10 @@ package final class Network {
             var entry = host_icmp_error()
             guard unsafe host_error_next(fd, &entry) == 1 else { break }
             guard !entry.destination.isAbsent else { continue }
+            var destination = entry.destination.endpoint
+            if flow.kind == .echo { destination.port = entry.sequence }
             let error = DatagramError(
-                destination: entry.destination.endpoint,
+                destination: destination,
                 offender: entry.offender.isAbsent ? nil : entry.offender.endpoint.address, type: entry.type,
                 code: entry.code, information: entry.information)
             if entry.local != 0 { continue }
@@ -188,7 +188,7 @@ package final class Network {
     fileprivate func turnEnds() {
         let now = self.now
         for answer in names.takeAnswers() {
-            core.dnsAnswer(to: answer.client, answer.bytes.span.bytes, at: now, outside: &sockets)
+            core.dnsAnswer(to: answer.client, unsafe answer.bytes.span.bytes, at: now, outside: &sockets)
         }
         if core.nextDeadline <= now { core.advance(to: now, outside: &sockets) }
         core.flush(at: now, outside: &sockets)
@@ -209,30 +209,23 @@ package final class Network {
     }
 }
 
-/// A call of the host's kernel that failed where no guest is to blame.
-package struct HostFailure: Error, CustomStringConvertible {
-    package let call: String
-    package let code: Int32
-    package var description: String { unsafe "\(call): \(String(cString: strerror(code)))" }
-}
-
 // MARK: Callbacks from libuv
 
 private func network(_ context: UnsafeMutableRawPointer) -> Network? {
     unsafe context.assumingMemoryBound(to: Unmanaged<Network>?.self).pointee?.takeUnretainedValue()
 }
 
-private let tapReady: PollCallback = { context, _, _, status in
+private let onTap: PollCallback = { context, _, _, status in
     unsafe network(context)?.receiveFrames(status: status)
 }
-private let streamReady: PollCallback = { context, token, events, status in
+private let onStream: PollCallback = { context, token, events, status in
     unsafe network(context)?.streamReady(FlowID(rawValue: token), PollEvents(rawValue: events), status: status)
 }
-private let datagramReady: PollCallback = { context, token, _, status in
+private let onDatagram: PollCallback = { context, token, _, status in
     unsafe network(context)?.datagramReady(FlowID(rawValue: token), status: status)
 }
-private let watcherReady: PollCallback = { context, token, _, _ in
+private let onWatcher: PollCallback = { context, token, _, _ in
     unsafe network(context)?.watcherReady(Int(token))
 }
-private let turnEnds: TimerCallback = { context, _ in unsafe network(context)?.turnEnds() }
+private let onTurnEnd: TimerCallback = { context, _ in unsafe network(context)?.turnEnds() }
 private let nothing: TimerCallback = { _, _ in }

@@ -1,5 +1,6 @@
-package import Logging
+internal import Logging
 internal import Netstack
+internal import Wire
 
 /// Passes what the core wants an operator to know to the log: each kind once, so that a guest cannot flood it.
 struct Notices {

@@ -1,5 +1,3 @@
-package import Wire
-
 // The shared memory for payload: chunks of 64 KiB on a last-in first-out free list.
 //
 // Two things need bytes to stay somewhere: data sent to the guest and not yet acknowledged, and data from the guest

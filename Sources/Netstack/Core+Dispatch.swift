@@ -8,7 +8,18 @@ extension Core {
     ) {
         switch packet.proto {
         case IPProtocol.tcp: receiveTCP(packet, payload, original: original, now, &outside)
-        default: counters.drop(.unknownProtocol)
+        case IPProtocol.udp:
+            udp.receive(
+                packet, payload, original: original, at: now, configuration: configuration, errors: &errors,
+                egress: &egress, counters: &counters, outside: &outside)
+        case IPProtocol.icmp, IPProtocol.icmpv6:
+            icmp.receive(
+                packet, payload, original: original, at: now, configuration: configuration, errors: &errors,
+                egress: &egress, counters: &counters, outside: &outside)
+        default:
+            // RFC 1122 section 3.2.2.1, RFC 8200 section 4: say that we do not speak it.
+            counters.drop(.unknownProtocol)
+            tell(.protocolUnreachable, packet, original, now, &outside)
         }
     }
 
@@ -40,12 +51,12 @@ extension Core {
             if segment.flags.contains(.syn) { outside.note(.hostLoopbackRefused(key.remote)) }
             target = nil
         case .absent:
-            return unreachable(.hostUnreachable, packet, original, now, &outside)
+            return tell(.hostUnreachable, packet, original, now, &outside)
         case .multicast: return counters.drop(.multicastDestination)
         case .martian: return counters.drop(.martianDestination)
         }
         // Our hop: what has none left after it is answered as any router would (RFC 1812 section 5.3.1).
-        if packet.hopLimit <= 1, case .endpoint = target { return timeExceeded(packet, original, now, &outside) }
+        if packet.hopLimit <= 1, case .endpoint = target { return tell(.timeExceeded, packet, original, now, &outside) }
 
         let refusal = tcp.receive(
             segment, payload, key: key, target: target, mac: packet.guestMAC, now: now, counters: &counters,

@@ -1,3 +1,5 @@
+package import Wire
+
 // What the shell tells the core about host sockets, time, and its readiness to send. None of it fails: a late event for a
 // flow that is gone meets nobody.
 
@@ -24,11 +26,62 @@ extension Core {
         tcp.hostFailed(flow, error, now: now, outside: &outside)
     }
 
+    /// A datagram for the guest arrived on the socket of one of its UDP endpoints.
+    package mutating func hostDatagram<O: Outside & ~Copyable>(
+        _ flow: FlowID, from source: Endpoint, _ bytes: RawSpan, trafficClass: UInt8, at now: Instant,
+        outside: inout O
+    ) {
+        udp.hostDatagram(
+            flow, from: source, bytes, trafficClass: trafficClass, at: now, configuration: configuration,
+            egress: &egress, counters: &counters, outside: &outside)
+    }
+
+    /// An echo reply: `message` is from the ICMP header on, as an unprivileged echo socket delivers it.
+    package mutating func hostEcho<O: Outside & ~Copyable>(
+        _ flow: FlowID, from source: IPAddress, _ message: RawSpan, hopLimit: UInt8, at now: Instant, outside: inout O
+    ) {
+        guard let reply = try? ICMPv4View(message) else { return }
+        icmp.echo.hostEcho(
+            flow, from: source, sequence: reply.sequence, reply.payload, hopLimit: hopLimit, at: now,
+            configuration: configuration, egress: &egress, counters: &counters, outside: &outside)
+    }
+
+    /// The error queue of a datagram or echo socket had an ICMP error. For an echo, `destination.port` is the request's
+    /// sequence number.
+    package mutating func hostDatagramError<O: Outside & ~Copyable>(
+        _ flow: FlowID, _ error: DatagramError, at now: Instant, outside: inout O
+    ) {
+        switch flow.kind {
+        case .udp:
+            udp.hostDatagramError(
+                flow, error, at: now, configuration: configuration, errors: &errors, egress: &egress,
+                counters: &counters, outside: &outside)
+        case .echo:
+            icmp.echo.hostEchoError(
+                flow, error, at: now, configuration: configuration, errors: &errors, egress: &egress,
+                counters: &counters, outside: &outside)
+        case .tcp: break
+        }
+    }
+
+    /// The resolver's answer to `Outside.dnsQuery`.
+    package mutating func dnsAnswer<O: Outside & ~Copyable>(
+        to client: GuestPort, _ bytes: RawSpan, at now: Instant, outside: inout O
+    ) {
+        udp.dnsAnswer(client, bytes, egress: &egress, counters: &counters, outside: &outside)
+    }
+
     // MARK: Time and output
 
     /// Runs every timer that is due.
     package mutating func advance<O: Outside & ~Copyable>(to now: Instant, outside: inout O) {
         tcp.advance(to: now, outside: &outside)
+        udp.advance(to: now, outside: &outside)
+        icmp.advance(
+            to: now, configuration: configuration, egress: &egress, counters: &counters, outside: &outside)
+        reassembler.advance(
+            to: now, configuration: configuration, errors: &errors, egress: &egress, counters: &counters,
+            outside: &outside)
     }
 
     /// Sends what the events of this turn gave rise to. Call once at the end of a turn, and again when a full link has room.
@@ -40,15 +93,28 @@ extension Core {
     package var hasPendingOutput: Bool { tcp.hasQueued }
 
     /// When `advance` must be called next; may be early, never late.
-    package var nextDeadline: Instant { tcp.nextDeadline }
+    package var nextDeadline: Instant {
+        min(min(tcp.nextDeadline, udp.nextDeadline), min(icmp.nextDeadline, reassembler.nextDeadline))
+    }
 
-    // MARK: Refusals
+    // MARK: What the guest is told
 
-    mutating func tell<O: Outside & ~Copyable>(_ refusal: TCPTranslator.Refusal, _ now: Instant, _ outside: inout O) {}
-    mutating func unreachable<O: Outside & ~Copyable>(
-        _ error: HostError, _ packet: PacketInfo, _ original: RawSpan, _ now: Instant, _ outside: inout O
-    ) {}
-    mutating func timeExceeded<O: Outside & ~Copyable>(
-        _ packet: PacketInfo, _ original: RawSpan, _ now: Instant, _ outside: inout O
-    ) {}
+    /// An ICMP error about a packet in hand.
+    mutating func tell<O: Outside & ~Copyable>(
+        _ error: ICMPError, _ packet: PacketInfo, _ original: RawSpan, _ now: Instant, _ outside: inout O
+    ) {
+        errors.send(
+            error, about: packet, original: original, at: now, configuration: configuration, egress: &egress,
+            counters: &counters, outside: &outside)
+    }
+
+    /// The host could not connect for a reason that has an ICMP error.
+    mutating func tell<O: Outside & ~Copyable>(
+        _ refusal: TCPTranslator.Refusal, _ now: Instant, _ outside: inout O
+    ) {
+        guard case .icmp(let key, let mac, let sequence, let cause) = refusal, let error = ICMPError(cause) else { return }
+        errors.send(
+            error, about: .tcp(key, sequence: sequence), mac: mac, at: now, configuration: configuration,
+            egress: &egress, counters: &counters, outside: &outside)
+    }
 }

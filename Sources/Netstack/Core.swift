@@ -1,11 +1,12 @@
-package import Wire
+import Wire
 
 // The core: a guest's network in one value, without clock and without I/O.
 //
 //   link ── receive(frame) ──▶ Ethernet ─▶ ARP
-//                                      ├─▶ IPv4 ──▶ reassembly ─▶ dispatch ─▶ TCP ─▶ Outside (host sockets)
-//                                      └─▶ IPv6 ─▶                         ├─▶ UDP ─▶ Outside
-//                                                                          └─▶ ICMP, echo, NDP
+//                                      ├─▶ IPv4 ─┬─▶ dispatch ─▶ TCP ──▶ Outside (host sockets)
+//                                      └─▶ IPv6 ─┤         ├─▶ UDP ──▶ Outside (and DHCP, DNS)
+//                                      ▲         │         └─▶ ICMP ─▶ Outside (and echo of our own, NDP)
+//                                      └ whole ◀─┴─ fragments
 //   link ◀─ Outside.transmit ◀─ flush() ◀─ connections with something to say ◀─ host events
 //
 // A turn of the shell's loop: read the clock once; `receive` for each frame of a batch and `host…` for each event of a
@@ -18,12 +19,21 @@ package import Wire
 package struct Core: ~Copyable {
     package let configuration: Configuration
     package internal(set) var counters = Counters()
-    package var tcp: TCPTranslator
+    var tcp: TCPTranslator
+    var udp: UDPTranslator
+    var icmp: ICMPService
+    var arp = ARPResponder()
+    var reassembler = Reassembler()
+    var errors = ICMPErrors()
+    var egress: Egress
 
     /// - Parameter seed: the only randomness the core gets: keys of hashes, initial sequence numbers, identifications.
     package init(_ configuration: Configuration, seed: UInt64, at now: Instant) {
         self.configuration = configuration
         tcp = TCPTranslator(configuration, secret: seed)
+        udp = UDPTranslator(configuration: configuration, seed: seed)
+        icmp = ICMPService(configuration: configuration, seed: seed, at: now)
+        egress = Egress(configuration: configuration, seed: seed)
     }
 
     // MARK: Feed: from the guest
@@ -43,7 +53,9 @@ package struct Core: ~Copyable {
         case EtherType.ipv4: receiveIPv4(ethernet.payload, mac, offload, now, &outside)
         case EtherType.ipv6: receiveIPv6(ethernet.payload, mac, offload, now, &outside)
         case EtherType.arp:
-            break
+            arp.receive(
+                ethernet.payload, from: mac, configuration: configuration, egress: &egress, counters: &counters,
+                outside: &outside)
         default: counters.drop(.unknownEtherType)
         }
     }
@@ -61,6 +73,7 @@ package struct Core: ~Copyable {
         let packet = PacketInfo(
             guestMAC: mac, source: source, destination: ip.destination, proto: ip.protocol, hopLimit: ip.timeToLive,
             trafficClass: ip.trafficClass, dontFragment: ip.dontFragment, offload: offload)
+        if ip.isFragment { return receiveFragment(ip.bytes, mac, now, &outside) }
             dispatch(packet, ip.payload, original: ip.bytes, now, &outside)
     }
 
@@ -76,6 +89,30 @@ package struct Core: ~Copyable {
         let packet = PacketInfo(
             guestMAC: mac, source: source, destination: ip.destination, proto: chain.upperProtocol,
             hopLimit: ip.hopLimit, trafficClass: ip.trafficClass, dontFragment: true, offload: offload)
+        if let fragment = chain.fragment, !fragment.isAtomic {
+            return receiveFragment(ip.bytes, mac, now, &outside)
+        }
             dispatch(packet, chain.payload, original: ip.bytes, now, &outside)
+    }
+
+    /// Keeps a fragment; the whole datagram goes the ordinary way, its checksum not yet verified by anybody.
+    private mutating func receiveFragment<O: Outside & ~Copyable>(
+        _ packet: RawSpan, _ mac: MACAddress, _ now: Instant, _ outside: inout O
+    ) {
+        guard reassembler.receive(packet, from: mac, at: now, counters: &counters, outside: &outside) else { return }
+        let whole = reassembler.takeFinished()
+        receiveWhole(whole, mac, now, &outside)
+        reassembler.giveBack(whole)
+    }
+
+    private mutating func receiveWhole<O: Outside & ~Copyable>(
+        _ whole: borrowing ReassembledDatagram, _ mac: MACAddress, _ now: Instant, _ outside: inout O
+    ) {
+        let bytes = whole.bytes
+        if (try? IPv4View(bytes)) != nil {
+            receiveIPv4(bytes, mac, OffloadHeader(), now, &outside)
+        } else {
+            receiveIPv6(bytes, mac, OffloadHeader(), now, &outside)
+        }
     }
 }

@@ -1,5 +1,3 @@
-package import Wire
-
 // From a flow's key to its slot: open addressing with linear probing and backward-shift deletion, at most half full.
 //
 // The table holds (hash, slot) pairs only; the keys themselves stay in the records they belong to, and the caller

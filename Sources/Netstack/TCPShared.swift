@@ -1,4 +1,4 @@
-package import Wire
+import Wire
 
 /// What all TCP connections of a core share: memory for payload, a place to compose headers, and the few settings that
 /// the engine needs. Passed `inout` down the engine, so that a connection's methods touch nothing else.

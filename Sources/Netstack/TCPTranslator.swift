@@ -1,4 +1,4 @@
-package import Wire
+import Wire
 
 // TCP between the guest and the host: which segment belongs to which connection, how a connection begins and ends, and
 // who gets a turn to send.

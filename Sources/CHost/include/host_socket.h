@@ -43,6 +43,7 @@ struct host_icmp_error {
     uint32_t information; // the MTU of "too big"
     int32_t error;        // errno
     uint8_t local;        // the host's own stack said it (no ICMP)
+    uint16_t sequence;    // of the quoted echo request, for an echo socket
 };
 
 // An unconnected, non-blocking UDP socket with its error queue on, bound to `port` if that is free and to any other if not.
