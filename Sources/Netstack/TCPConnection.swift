@@ -1,4 +1,4 @@
-package import Wire
+import Wire
 
 // The record of one TCP connection between the guest and us, and the states of RFC 9293 that it passes through.
 //

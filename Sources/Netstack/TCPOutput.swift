@@ -198,9 +198,10 @@ extension Connection {
         guard state == .established || state == .finWait1 || state == .finWait2, !flags.contains(.guestEnded) else {
             return false
         }
+        // A guest with room to go on learns of more with the next ACK.
+        guard receiveWindow < ChunkPool.chunkSize / 2 else { return false }
         let edge = rcv.nxt + shared.window(held: heldBytes(in: shared))
-        return edge - rcv.edge >= min(TCPLimits.receiveWindow / 2, 2 * ChunkPool.chunkSize)
-            || rcv.edge == rcv.nxt && edge > rcv.edge
+        return edge - rcv.edge >= 2 * ChunkPool.chunkSize || rcv.edge == rcv.nxt && edge > rcv.edge
     }
 
     private mutating func updateWatch<O: Outside & ~Copyable>(id: FlowID, outside: inout O) {
