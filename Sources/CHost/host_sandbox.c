@@ -1,1 +1,260 @@
+#define _GNU_SOURCE
 #include "CHost.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/nsfs.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+// glibc's fork cannot take namespace flags; the raw call leaves libc's caches alone, of which a single-threaded process has none
+// that matter.
+int host_clone(int flags) {
+    long pid = syscall(SYS_clone, (unsigned long)flags | SIGCHLD, 0, 0, 0, 0);
+    return pid < 0 ? -errno : (int)pid;
+}
+
+int host_new_user(void) { return CLONE_NEWUSER; }
+int host_new_net(void) { return CLONE_NEWNET; }
+int host_new_mount(void) { return CLONE_NEWNS; }
+int host_new_pid(void) { return CLONE_NEWPID; }
+
+int host_unshare(int flags) { return unshare(flags) < 0 ? -errno : 0; }
+int host_setns(int fd, int type) { return setns(fd, type) < 0 ? -errno : 0; }
+
+int host_owning_userns(int fd) {
+    int owner = ioctl(fd, NS_GET_USERNS);
+    return owner < 0 ? -errno : owner;
+}
+
+int host_pidfd_open(int pid) {
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0)
+        return -errno;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+}
+
+int host_die_with_parent(void) { return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? -errno : 0; }
+int host_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0; }
+
+int host_tap_open(const char *name, uint32_t *features, int *stage) {
+    *features = 0;
+    *stage = 1;
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    struct ifreq request;
+    memset(&request, 0, sizeof request);
+    request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    int header = 10;
+    *stage = 2;
+    if (ioctl(fd, TUNSETIFF, &request) < 0)
+        goto failed;
+    *stage = 3;
+    if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
+        goto failed;
+    *stage = 4;
+    // The kernel takes USO only for both families together, and since 6.2.
+    static const unsigned sets[] = {
+        TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
+        TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
+        TUN_F_CSUM,
+        0,
+    };
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+        if (ioctl(fd, TUNSETOFFLOAD, (unsigned long)sets[i]) == 0) {
+            *features = sets[i];
+            break;
+        }
+    }
+    return fd;
+failed:;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+int host_send_fd(int socket, int fd, const void *bytes, size_t length) {
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct iovec iov = {.iov_base = (void *)bytes, .iov_len = length};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (fd >= 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+ssize_t host_receive_fd(int socket, int *fd, void *bytes, size_t length) {
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec iov = {.iov_base = bytes, .iov_len = length};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    *fd = -1;
+    ssize_t n;
+    do
+        n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+            memcpy(fd, CMSG_DATA(c), sizeof *fd);
+    return n;
+}
+
+int host_socket_pair(int pair[2]) {
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
+}
+
+static void forwardable(sigset_t *set) {
+    static const int numbers[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGALRM, SIGVTALRM, SIGIO};
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        sigaddset(set, numbers[i]);
+}
+
+int host_forwardable_signals(void) {
+    sigset_t set;
+    forwardable(&set);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int host_stop_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int host_signal_next(int fd) {
+    struct signalfd_siginfo info;
+    while (read(fd, &info, sizeof info) == sizeof info) {
+        // SI_KERNEL and other positive codes: the terminal's own, sent to its whole foreground group.
+        if (info.ssi_code <= 0)
+            return (int)info.ssi_signo;
+    }
+    return 0;
+}
+
+static int run_command(char *const argv[]) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execvp(argv[0], argv);
+    int error = errno;
+    fprintf(stderr, "portolan: error: cannot run %s: %s\n", argv[0], strerror(error));
+    _exit(error == ENOENT || error == ENOTDIR ? 127 : 126);
+}
+
+static int exit_status(int status) {
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int host_init(int control, char *const argv[]) {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    int command = fork();
+    if (command < 0)
+        return 125;
+    if (command == 0)
+        return run_command(argv);
+    for (;;) {
+        struct pollfd fds[2] = {{.fd = control, .events = POLLIN}, {.fd = children, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return 125;
+        struct signalfd_siginfo ignored;
+        while (read(children, &ignored, sizeof ignored) > 0)
+            ;
+        int status, pid;
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+            if (pid == command)
+                return exit_status(status);
+        if (fds[0].revents) {
+            unsigned char number;
+            ssize_t n = recv(control, &number, 1, MSG_DONTWAIT);
+            if (n == 1)
+                kill(command, number);
+            else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+                return 137; // The parent is gone, and so are we, with everything in our PID namespace.
+        }
+    }
+}
+
+int host_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
+    return mount(source, target, type, flags, data) < 0 ? -errno : 0;
+}
+int host_detach(const char *target) { return umount2(target, MNT_DETACH) < 0 ? -errno : 0; }
+unsigned long host_mount_bind(void) { return MS_BIND; }
+unsigned long host_mount_private(void) { return MS_REC | MS_PRIVATE; }
+unsigned long host_mount_hardened(void) { return MS_NOSUID | MS_NODEV | MS_NOEXEC; }
+unsigned long host_mount_read_only(void) { return MS_RDONLY; }
+
+int host_netlink_open(void) {
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    return fd < 0 ? -errno : fd;
+}
+
+int host_netlink_request(int fd, const void *message, size_t length) {
+    if (send(fd, message, length, 0) < 0)
+        return -errno;
+    char answer[8192];
+    ssize_t n = recv(fd, answer, sizeof answer, 0);
+    if (n < 0)
+        return -errno;
+    const struct nlmsghdr *header = (const struct nlmsghdr *)answer;
+    if (n < (ssize_t)(sizeof *header + sizeof(int)) || header->nlmsg_type != NLMSG_ERROR)
+        return -EPROTO;
+    int error;
+    memcpy(&error, answer + sizeof *header, sizeof error);
+    return error;
+}

@@ -1,0 +1,174 @@
+internal import CHost
+internal import Glibc
+
+// Starting a command in fresh user, mount, network and PID namespaces, seen from outside.
+//
+//   parent                                    child (PID 1 of its namespace)
+//   clone ───────────────────────────────────▶ waits
+//   writes uid_map, gid_map ── "mapped" ──────▶ mounts, tap, addresses
+//   ◀── tap's descriptor ── warnings ── "ready" or what failed
+//   builds the network
+//   release() ── "go" ────────────────────────▶ forks the command, is its init
+//   exit of the child on a pidfd ◀───────────── the command's status
+//
+// Life and death. The child gets SIGKILL when the parent dies (PR_SET_PDEATHSIG) and sees its socket close; when the child,
+// which is init, ends, the kernel kills all that is left in the PID namespace. So neither outlives the other.
+//
+// Ids. A caller without privilege may map one uid and one gid: its own, to itself or to 0. Real root maps every id
+// to itself, so that programs inside can change users (apt does).
+
+/// A sandbox with its command about to run or running.
+package struct RunningSandbox {
+    /// The tap, non-blocking, with virtio headers of 10 bytes. The caller's to close.
+    package let tap: Int32
+    package let features: TapFeatures
+    /// Readable when the command has ended.
+    package let exitFD: Int32
+    /// Readable when a signal for the command has come.
+    package let signalFD: Int32
+    /// What the user should know, a sentence each.
+    package let warnings: [String]
+    private let pid: Int32
+    private let control: Int32
+
+    /// Makes the namespaces and the interface. The calling process must be single-threaded.
+    package init(starting options: RunOptions) throws(SandboxError) {
+        var pair: (Int32, Int32) = (-1, -1)
+        let code = unsafe withUnsafeMutablePointer(to: &pair) {
+            unsafe $0.withMemoryRebound(to: Int32.self, capacity: 2) { unsafe host_socket_pair($0) }
+        }
+        guard code == 0 else { throw SandboxError("cannot make a socket pair", errno: -code) }
+        var options = options
+        options.dropsPrivileges = geteuid() != 0
+
+        let flags = host_new_user() | host_new_net() | host_new_mount() | host_new_pid()
+        let child = host_clone(flags)
+        if child == 0 {
+            close(pair.0)
+            Interior(options: options, control: pair.1).live()
+        }
+        close(pair.1)
+        guard child > 0 else {
+            close(pair.0)
+            throw Self.diagnose(-child)
+        }
+        do {
+            try Self.map(child, options.mapRoot)
+            Self.say(pair.0)
+            let answer = try HelperAnswer.listen(pair.0)
+            tap = answer.tap
+            features = answer.features
+            warnings = answer.warnings
+        } catch {
+            _ = Glibc.kill(child, SIGKILL)
+            var status: Int32 = 0
+            unsafe waitpid(child, &status, 0)
+            close(pair.0)
+            throw error
+        }
+        pid = child
+        control = pair.0
+        exitFD = host_pidfd_open(child)
+        signalFD = host_forwardable_signals()
+        guard exitFD >= 0 else { throw SandboxError("the kernel has no pidfd_open (Linux 5.3)", errno: -exitFD) }
+        guard signalFD >= 0 else { throw SandboxError("cannot receive signals", errno: -signalFD) }
+    }
+
+    /// Lets the command start.
+    package func release() { Self.say(control) }
+
+    /// Passes signals on to the command.
+    package var signals: SignalForwarder { SignalForwarder(signalFD: signalFD, control: control) }
+
+    /// Waits for the end and gives the command's exit status, 128+N for a signal.
+    package func reap() -> Int32 {
+        var status: Int32 = 0
+        while unsafe waitpid(pid, &status, 0) < 0, errno == EINTR {}
+        let signal = status & 0x7f
+        return signal == 0 ? status >> 8 & 0xff : 128 + signal
+    }
+
+    /// Ends the sandbox at once.
+    package func kill() { _ = Glibc.kill(pid, SIGKILL) }
+
+    // MARK: Pieces
+
+    private static func say(_ control: Int32) {
+        var byte: UInt8 = 1
+        _ = unsafe host_send_fd(control, -1, &byte, 1)
+    }
+
+    private static func map(_ pid: Int32, _ mapRoot: Bool) throws(SandboxError) {
+        let uid = geteuid()
+        let gid = getegid()
+        let whole = "0 0 4294967295"
+        if uid == 0, !mapRoot || gid == 0, File.write("/proc/\(pid)/uid_map", whole) == 0 {
+            let code = File.write("/proc/\(pid)/gid_map", whole)
+            guard code == 0 else { throw SandboxError("cannot map the sandbox's groups", errno: code) }
+            return
+        }
+        var code = File.write("/proc/\(pid)/uid_map", "\(mapRoot ? 0 : uid) \(uid) 1")
+        guard code == 0 else { throw SandboxError("cannot map the sandbox's user", errno: code) }
+        // Without privilege a gid map needs setgroups switched off first (user_namespaces(7)).
+        _ = File.write("/proc/\(pid)/setgroups", "deny")
+        code = File.write("/proc/\(pid)/gid_map", "\(mapRoot ? 0 : gid) \(gid) 1")
+        guard code == 0 else { throw SandboxError("cannot map the sandbox's group", errno: code) }
+    }
+
+    /// Why clone refused.
+    private static func diagnose(_ code: Int32) -> SandboxError {
+        func number(_ path: String) -> Int? {
+            File.read(path).flatMap { Int($0.filter { $0.isNumber }) }
+        }
+        if number("/proc/sys/user/max_user_namespaces") == 0 {
+            return SandboxError(
+                "user namespaces are switched off: allow them with 'sysctl -w user.max_user_namespaces=15000'")
+        }
+        if geteuid() != 0, number("/proc/sys/kernel/unprivileged_userns_clone") == 0 {
+            return SandboxError(
+                "user namespaces are closed to ordinary users: open them with 'sysctl -w kernel.unprivileged_userns_clone=1'")
+        }
+        if geteuid() != 0, number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1 {
+            return SandboxError(
+                "AppArmor keeps user namespaces from ordinary users: allow them with 'sysctl -w kernel.apparmor_restrict_unprivileged_userns=0'"
+            )
+        }
+        if code == EPERM {
+            return SandboxError(
+                "the kernel does not let this process make user namespaces (a container's seccomp filter, or a chroot?)")
+        }
+        return SandboxError("cannot make the sandbox's namespaces", errno: code)
+    }
+}
+
+/// What a forked helper reports over its socket, until "ready".
+enum HelperAnswer {
+    static func listen(_ control: Int32) throws(SandboxError) -> (
+        tap: Int32, features: TapFeatures, warnings: [String]
+    ) {
+        var tap: Int32 = -1
+        var features: TapFeatures = []
+        var warnings: [String] = []
+        while true {
+            var bytes = [UInt8](repeating: 0, count: 1024)
+            var fd: Int32 = -1
+            let count = unsafe host_receive_fd(control, &fd, &bytes, bytes.count)
+            guard count > 0 else {
+                if tap >= 0 { close(tap) }
+                throw SandboxError("the sandbox's set-up ended without a word")
+            }
+            let text = String(decoding: bytes[1..<count], as: UTF8.self)
+            switch Interior.Word(rawValue: bytes[0]) {
+            case .tap:
+                tap = fd
+                features = TapFeatures(rawValue: UInt32(bytes[1]))
+            case .warning: warnings.append(text)
+            case .ready: return (tap, features, warnings)
+            case .failed:
+                if tap >= 0 { close(tap) }
+                throw SandboxError(text)
+            case nil: break
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+import ArgumentParser
+import Gateway
+import Glibc
+import Logging
+import Sandbox
+
+struct Attach: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Give network to a namespace that somebody else made.",
+        discussion: """
+            Works until the namespace goes away or Portolan is told to stop (SIGTERM, SIGINT). The namespace's \
+            /etc/resolv.conf is left alone: let it say 'nameserver' and the gateway's address, 10.0.2.1 by default.
+            """)
+
+    @OptionGroup var options: NetworkOptions
+
+    @Argument(help: "A process id, the path of a network namespace, or the name of one made by 'ip netns'.")
+    var target: String
+
+    func run() throws {
+        let logger = options.logger
+        let configuration = try options.network(logger)
+        do {
+            let attachment = try Attachment(to: target, interface: options.interfaceOptions(configuration))
+            for warning in attachment.warnings { logger.warning("\(warning)") }
+            if let missing = attachment.features.missing {
+                logger.notice("the tap works without these offloads: \(missing)")
+            }
+            let network = try Network(configuration: configuration, tap: attachment.tap, logger: logger)
+            let stop = StopSignals()
+            try network.watch(fd: stop.fd) { network.stop() }
+            announceReady(options.readyFD)
+            network.run()
+        } catch {
+            throw StartFailure(error)
+        }
+    }
+}

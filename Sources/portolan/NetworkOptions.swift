@@ -1,0 +1,165 @@
+import ArgumentParser
+import Gateway
+import Logging
+import Netstack
+import Sandbox
+import Wire
+
+/// The options that `run` and `attach` share, checked, and what they make of the network.
+struct NetworkOptions: ParsableArguments {
+    @Option(help: "The sandbox's IPv4 subnet; the gateway gets .1, the sandbox .2, the host's alias the last address.")
+    var subnet: String?
+
+    @Option(help: "The sandbox's IPv6 subnet, a /64; the gateway gets ::1, the sandbox ::2, the host's alias ::fe.")
+    var subnet6 = "fd00:706f:7274::/64"
+
+    @Option(help: "The interface's MTU, 68 to 65520; IPv6 needs 1280.")
+    var mtu = 1500
+
+    @Option(help: "The MAC address of the sandbox's interface.")
+    var mac: String?
+
+    @Option(help: "The name of the sandbox's interface.")
+    var interface = "tap0"
+
+    @Flag(help: "Let host.internal reach the host's loopback.")
+    var hostLoopback = false
+
+    @Option(help: "A resolver to use instead of the host's /etc/resolv.conf: 1.1.1.1, 1.1.1.1:5353, [::1]:53. Repeatable.")
+    var dns: [String] = []
+
+    @Option(help: "Write every frame to this pcap file.")
+    var capture: String?
+
+    @Flag(name: .customLong("no-ipv6"), help: "IPv4 only.")
+    var noIPv6 = false
+
+    @Flag(help: "Leave the interface unconfigured, for a DHCP client inside.")
+    var noConfigure = false
+
+    @Option(name: .customLong("ready-fd"), help: "Write one byte to this descriptor once the network is up.")
+    var readyFD: Int32?
+
+    @Flag(name: .shortAndLong, help: "Say more.")
+    var verbose = false
+
+    @Flag(name: .shortAndLong, help: "Say only what is wrong.")
+    var quiet = false
+
+    private static let defaultSubnet = "10.0.2.0/24"
+
+    func validate() throws {
+        guard (68...65_520).contains(mtu) else { throw ValidationError("--mtu \(mtu): it must be 68 to 65520") }
+        if let subnet { _ = try Self.family4(subnet) }
+        _ = try Self.family6(subnet6)
+        if let mac, Self.station(mac) == nil {
+            throw ValidationError("--mac \(mac): not the MAC address of one station, such as 52:54:00:12:34:56")
+        }
+        guard !interface.isEmpty, interface.utf8.count < 16, interface != ".", interface != "..",
+            !interface.contains(where: { $0 == "/" || $0 == ":" || $0.isWhitespace })
+        else { throw ValidationError("--interface \(interface): a name has 1 to 15 bytes without '/', ':' and spaces") }
+        for text in dns where Self.resolver(text) == nil {
+            throw ValidationError("--dns \(text): not an address, such as 1.1.1.1, 1.1.1.1:5353 or [::1]:53")
+        }
+        if let readyFD, readyFD < 0 { throw ValidationError("--ready-fd \(readyFD): not a descriptor") }
+        if verbose && quiet { throw ValidationError("--verbose and --quiet contradict each other") }
+    }
+
+    var logger: Logger {
+        let level: Logger.Level = verbose ? .debug : quiet ? .error : .notice
+        return Logger(label: "portolan", factory: { _ in LineLogHandler(level: level) })
+    }
+
+    // MARK: Meaning
+
+    /// The network's configuration. Picks a free subnet when none was asked for.
+    func network(_ logger: Logger) throws -> NetworkConfiguration {
+        let v4 = try Self.family4(try chosenSubnet(logger))
+        var v6: Configuration.Family?
+        if !noIPv6, mtu >= 1280 {
+            let family = try Self.family6(subnet6)
+            if let taken = HostAddresses.collision(with: family.prefix) {
+                throw StartFailure(
+                    "the subnet \(subnet6) overlaps \(taken.prefix) of the host's interface \(taken.interface): choose another with --subnet6"
+                )
+            }
+            v6 = family
+        } else if !noIPv6 {
+            logger.notice("IPv6 is off: it needs an MTU of 1280, and --mtu is \(mtu)")
+        }
+        let core = Configuration(
+            v4: v4, v6: v6, gatewayLinkLocal: IPAddress(hi: 0xfe80 << 48, lo: 1),
+            gatewayMAC: MACAddress(rawValue: 0x5e70_6f72_7401), mtu: mtu, hostLoopback: hostLoopback)
+        return NetworkConfiguration(
+            core: core, resolvers: dns.compactMap(Self.resolver), capturePath: capture)
+    }
+
+    func interfaceOptions(_ network: NetworkConfiguration) -> InterfaceOptions {
+        func family(_ family: Configuration.Family?) -> InterfaceOptions.Family? {
+            family.map { InterfaceOptions.Family(address: $0.guest, prefix: $0.prefix, gateway: $0.gateway) }
+        }
+        return InterfaceOptions(
+            name: interface, mtu: mtu, mac: mac.flatMap(Self.station), v4: family(network.core.v4),
+            v6: family(network.core.v6), configure: !noConfigure)
+    }
+
+    private func chosenSubnet(_ logger: Logger) throws -> String {
+        if let subnet {
+            guard let prefix = Prefix(subnet), let taken = HostAddresses.collision(with: prefix) else { return subnet }
+            throw StartFailure(
+                "the subnet \(subnet) overlaps \(taken.prefix) of the host's interface \(taken.interface): choose another with --subnet"
+            )
+        }
+        // Nested sandboxes and QEMU's user network make 10.0.2.0/24 a common sight on a host.
+        for third in [2] + Array(3...254) {
+            let text = third == 2 ? Self.defaultSubnet : "10.0.\(third).0/24"
+            guard let prefix = Prefix(text), HostAddresses.collision(with: prefix) == nil else { continue }
+            if third != 2 { logger.notice("the host uses 10.0.2.0/24 itself, so the sandbox gets \(text)") }
+            return text
+        }
+        throw StartFailure("the host uses all of 10.0.0.0/16: choose a subnet with --subnet")
+    }
+
+    private static func family4(_ text: String) throws -> Configuration.Family {
+        guard let prefix = Prefix(text), prefix.address.isV4, (8...29).contains(prefix.length) else {
+            throw ValidationError("--subnet \(text): not an IPv4 subnet of /8 to /29, such as 10.0.2.0/24")
+        }
+        guard prefix.address == prefix.network else {
+            throw ValidationError("--subnet \(text): the subnet's own address is \(prefix.network)/\(prefix.length)")
+        }
+        guard !prefix.network.isLoopback, !prefix.network.isMulticast, prefix.network.v4 >> 24 != 0 else {
+            throw ValidationError("--subnet \(text): hosts cannot have these addresses")
+        }
+        let size = UInt64(1) << UInt64(32 - prefix.length)
+        return Configuration.Family(
+            prefix: prefix, gateway: prefix.address(at: 1), guest: prefix.address(at: 2),
+            hostAlias: prefix.address(at: size - 2))
+    }
+
+    private static func family6(_ text: String) throws -> Configuration.Family {
+        guard let prefix = Prefix(text), !prefix.address.isV4, prefix.length == 64 else {
+            throw ValidationError("--subnet6 \(text): not an IPv6 /64, such as fd00:706f:7274::/64")
+        }
+        guard prefix.address == prefix.network, !prefix.network.isMulticast, !prefix.network.isLinkLocal,
+            prefix.network.hi != 0
+        else { throw ValidationError("--subnet6 \(text): hosts cannot have these addresses") }
+        return Configuration.Family(
+            prefix: prefix, gateway: prefix.address(at: 1), guest: prefix.address(at: 2),
+            hostAlias: prefix.address(at: 0xfe))
+    }
+
+    private static func station(_ text: String) -> MACAddress? {
+        MACAddress(text).flatMap { $0.isMulticast || $0.rawValue == 0 ? nil : $0 }
+    }
+
+    /// `1.1.1.1`, `1.1.1.1:5353`, `::1`, `[::1]:53`.
+    private static func resolver(_ text: String) -> Endpoint? {
+        if let address = IPAddress(text) { return Endpoint(address: address, port: 53) }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else {
+            return nil
+        }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() } else if host.contains(":") { return nil }
+        return IPAddress(String(host)).map { Endpoint(address: $0, port: port) }
+    }
+}
