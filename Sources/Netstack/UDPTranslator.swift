@@ -67,7 +67,7 @@ package struct UDPTranslator: ~Copyable {
         }
         if DHCPv6Server.isRequest(packet, remote.port, configuration) {
             return dhcpv6.receive(
-                packet, payload, sourcePort: guest.port, at: now, configuration: configuration, egress: &egress,
+                packet, payload, at: now, configuration: configuration, egress: &egress,
                 counters: &counters, outside: &outside)
         }
         // RFC 1122 section 3.2.1.3: only DHCP may come from nobody; nothing comes from many.
@@ -198,12 +198,12 @@ package struct UDPTranslator: ~Copyable {
         _ id: FlowID, from source: Endpoint, _ bytes: RawSpan, trafficClass: UInt8, at now: Instant,
         configuration: Configuration, egress: inout Egress, counters: inout Counters, outside: inout O
     ) {
-        guard let index = flows.find(id) else { return }
+        guard let index = flows.find(id), source.address.isV4 == flows[index].guest.address.isV4 else { return }
         flows.use(index, at: now)
         let from = Endpoint(address: configuration.guestView(of: source.address), port: source.port)
-        send(
+        egress.sendDatagram(
             bytes, from: from, to: flows[index].guest, mac: flows[index].mac, trafficClass: trafficClass,
-            egress: &egress, counters: &counters, outside: &outside)
+            counters: &counters, outside: &outside)
     }
 
     /// An ICMP error that the flow's host socket reported for a datagram sent earlier.
@@ -226,35 +226,18 @@ package struct UDPTranslator: ~Copyable {
     package mutating func dnsAnswer<O: Outside & ~Copyable>(
         _ client: GuestPort, _ bytes: RawSpan, egress: inout Egress, counters: inout Counters, outside: inout O
     ) {
-        send(
-            bytes, from: client.local, to: client.guest, mac: client.mac, trafficClass: 0, egress: &egress,
-            counters: &counters, outside: &outside)
-    }
-
-    private func send<O: Outside & ~Copyable>(
-        _ bytes: RawSpan, from source: Endpoint, to guest: Endpoint, mac: MACAddress, trafficClass: UInt8,
-        egress: inout Egress, counters: inout Counters, outside: inout O
-    ) {
-        // RFC 768: the length field counts the header. Nothing that fits into IPv4 is longer.
-        guard bytes.byteCount <= 65_507 else { return }
-        var header = egress.transportHeader
-        UDPHeader(
-            sourcePort: source.port, destinationPort: guest.port, length: 8 + bytes.byteCount
-        ).write(to: &header, at: 0)
-        _ = egress.send(
-            IPProtocol.udp, from: source.address, to: guest.address, mac: mac, trafficClass: trafficClass,
-            headerLength: 8, payload: bytes, counters: &counters, outside: &outside)
+        egress.sendDatagram(
+            bytes, from: client.local, to: client.guest, mac: client.mac, counters: &counters, outside: &outside)
     }
 
     // MARK: Time
 
     /// When `advance` has something to do.
-    package var nextDeadline: Instant { min(flows.nextDeadline, dhcpv4.nextDeadline) }
+    package var nextDeadline: Instant { flows.nextDeadline }
 
     /// Ends the flows whose idle time has passed.
     package mutating func advance<O: Outside & ~Copyable>(to now: Instant, outside: inout O) {
         while let index = flows.expired(at: now) { close(index, outside: &outside) }
-        dhcpv4.advance(to: now)
     }
 }
 
