@@ -97,6 +97,15 @@ extension Core {
         min(min(tcp.nextDeadline, udp.nextDeadline), min(icmp.nextDeadline, reassembler.nextDeadline))
     }
 
+    // MARK: Look
+
+    /// TCP connections in any state but TIME-WAIT.
+    package var connectionCount: Int { tcp.count }
+    package var timeWaitCount: Int { tcp.timeWaitCount }
+    package var tcpCounters: TCPCounters { tcp.counters }
+    /// Payload buffers in use.
+    package var chunksInUse: Int { tcp.chunksInUse }
+
     // MARK: What the guest is told
 
     /// An ICMP error about a packet in hand.
@@ -112,7 +121,9 @@ extension Core {
     mutating func tell<O: Outside & ~Copyable>(
         _ refusal: TCPTranslator.Refusal, _ now: Instant, _ outside: inout O
     ) {
-        guard case .icmp(let key, let mac, let sequence, let cause) = refusal, let error = ICMPError(cause) else { return }
+        guard case .icmp(let key, let mac, let sequence, let cause) = refusal, let error = ICMPError(cause) else {
+            return
+        }
         errors.send(
             error, about: .tcp(key, sequence: sequence), mac: mac, at: now, configuration: configuration,
             egress: &egress, counters: &counters, outside: &outside)

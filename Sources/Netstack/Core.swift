@@ -46,7 +46,9 @@ package struct Core: ~Copyable {
         counters.bytesReceived &+= UInt64(frame.byteCount)
         guard let ethernet = try? EthernetView(frame) else { return counters.drop(.truncatedEthernet) }
         let destination = ethernet.destination
-        guard destination == configuration.gatewayMAC || destination.isMulticast else { return counters.drop(.notForUs) }
+        guard destination == configuration.gatewayMAC || destination.isMulticast else {
+            return counters.drop(.notForUs)
+        }
         let mac = ethernet.source
         guard !mac.isMulticast else { return counters.drop(.martianSource) }
         switch ethernet.etherType {
@@ -74,7 +76,7 @@ package struct Core: ~Copyable {
             guestMAC: mac, source: source, destination: ip.destination, proto: ip.protocol, hopLimit: ip.timeToLive,
             trafficClass: ip.trafficClass, dontFragment: ip.dontFragment, offload: offload)
         if ip.isFragment { return receiveFragment(ip.bytes, mac, now, &outside) }
-            dispatch(packet, ip.payload, original: ip.bytes, now, &outside)
+        dispatch(packet, ip.payload, original: ip.bytes, now, &outside)
     }
 
     private mutating func receiveIPv6<O: Outside & ~Copyable>(
@@ -92,7 +94,7 @@ package struct Core: ~Copyable {
         if let fragment = chain.fragment, !fragment.isAtomic {
             return receiveFragment(ip.bytes, mac, now, &outside)
         }
-            dispatch(packet, chain.payload, original: ip.bytes, now, &outside)
+        dispatch(packet, chain.payload, original: ip.bytes, now, &outside)
     }
 
     /// Keeps a fragment; the whole datagram goes the ordinary way, its checksum not yet verified by anybody.

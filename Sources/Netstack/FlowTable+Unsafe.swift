@@ -42,7 +42,8 @@ package struct FlowTable: ~Copyable {
 
     package mutating func insert(_ hash: UInt64, _ slot: UInt32) {
         if (count + 1) * 2 > mask + 1 { grow() }
-        place(Entry(tag: UInt32(truncatingIfNeeded: hash >> 32), slot: slot + 1, home: UInt32(truncatingIfNeeded: hash)))
+        place(
+            Entry(tag: UInt32(truncatingIfNeeded: hash >> 32), slot: slot + 1, home: UInt32(truncatingIfNeeded: hash)))
         count += 1
     }
 

@@ -151,5 +151,7 @@ package enum Notice: Equatable, Sendable, BitwiseCopyable {
     /// A table is full; its policy was applied.
     case tableFull(Table)
 
-    package enum Table: Equatable, Sendable, BitwiseCopyable { case handshakes, connections, datagramFlows, echoFlows, fragments, buffers }
+    package enum Table: Equatable, Sendable, BitwiseCopyable {
+        case handshakes, connections, datagramFlows, echoFlows, fragments, buffers
+    }
 }

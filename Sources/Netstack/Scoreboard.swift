@@ -85,7 +85,9 @@ struct Scoreboard: BitwiseCopyable {
         var left = from
         for i in 0..<count {
             if ranges[i].right <= left { continue }
-            if ranges[i].left > left { return left < limit ? Range(left: left, right: least(ranges[i].left, limit)) : nil }
+            if ranges[i].left > left {
+                return left < limit ? Range(left: left, right: least(ranges[i].left, limit)) : nil
+            }
             left = ranges[i].right
         }
         return left < limit ? Range(left: left, right: limit) : nil

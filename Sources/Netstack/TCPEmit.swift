@@ -67,6 +67,7 @@ func emitReset<O: Outside & ~Copyable>(
 ) {
     shared.counters.resetsSent &+= 1
     _ = emitTCP(
-        key: key, mac: mac, seq: seq, ack: ack ?? SequenceNumber(rawValue: 0), flags: ack == nil ? [.rst] : [.rst, .ack],
+        key: key, mac: mac, seq: seq, ack: ack ?? SequenceNumber(rawValue: 0),
+        flags: ack == nil ? [.rst] : [.rst, .ack],
         window: 0, options: TCPOptions(), mss: 1, piece: nil, shared: &shared, outside: &outside)
 }

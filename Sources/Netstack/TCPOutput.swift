@@ -79,7 +79,8 @@ extension Connection {
             guard room >= snd.mss || hole.left == snd.una && rxt == snd.una else { return true }
             let finAt = flags.contains(.finSent) ? snd.nxt + -1 : snd.nxt
             if hole.left == finAt {
-                guard sendSegment(flags: [.ack, .fin], seq: hole.left, nil, now: now, shared: &shared, outside: &outside)
+                guard
+                    sendSegment(flags: [.ack, .fin], seq: hole.left, nil, now: now, shared: &shared, outside: &outside)
                 else { return false }
                 shared.counters.retransmitted &+= 1
                 rxt = hole.left + 1
@@ -87,7 +88,9 @@ extension Connection {
                 continue
             }
             let want = min(hole.right - hole.left, max(room, snd.mss))
-            guard let piece = piece(at: hole.left, length: min(want, finAt - hole.left), in: shared) else { return true }
+            guard let piece = piece(at: hole.left, length: min(want, finAt - hole.left), in: shared) else {
+                return true
+            }
             guard sendData(piece, seq: hole.left, now: now, shared: &shared, outside: &outside) else { return false }
             shared.counters.retransmitted &+= 1
             rxt = hole.left + piece.count

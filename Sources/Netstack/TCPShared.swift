@@ -69,4 +69,5 @@ package struct TCPCounters: Sendable, Equatable {
     package var resetsReceived: UInt64 = 0
     package var resetsSent: UInt64 = 0
     package var starved: UInt64 = 0
+    package init() {}
 }

@@ -78,7 +78,8 @@ package struct TCPTranslator: ~Copyable {
             refuse(segment, key: key, mac: mac, outside: &outside)
             return nil
         }
-        return open(segment, key: key, hash: hash, target: target, mac: mac, now: now, counters: &counters, outside: &outside)
+        return open(
+            segment, key: key, hash: hash, target: target, mac: mac, now: now, counters: &counters, outside: &outside)
     }
 
     /// RFC 9293 section 3.10.7.1: the answer to a segment for a connection that does not exist.

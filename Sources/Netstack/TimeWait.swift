@@ -68,13 +68,15 @@ struct TimeWaitTable: ~Copyable {
         var options = TCPOptions()
         if record.timestamps {
             options.timestamps = (
-                value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ UInt32(truncatingIfNeeded: record.hash),
+                value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
+                    &+ UInt32(truncatingIfNeeded: record.hash),
                 echoReply: record.tsRecent
             )
         }
         _ = emitTCP(
             key: record.key, mac: record.mac, seq: record.sndNxt, ack: record.rcvNxt, flags: [.ack],
-            window: UInt16(clamping: TCPLimits.receiveWindow >> Int(record.shift)), options: options, mss: 1, piece: nil,
+            window: UInt16(clamping: TCPLimits.receiveWindow >> Int(record.shift)), options: options, mss: 1,
+            piece: nil,
             shared: &shared, outside: &outside)
         if segment.flags.contains(.fin) {
             records[index].expires = now + TCPLimits.timeWait

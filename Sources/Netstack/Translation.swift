@@ -34,7 +34,9 @@ extension Configuration {
         if destination == family.hostAlias {
             return hostLoopback ? .host(destination.isV4 ? Self.loopback4 : Self.loopback6) : .refused
         }
-        if destination.isMulticast || destination.isBroadcast || destination == family.prefix.broadcast && destination.isV4 {
+        if destination.isMulticast || destination.isBroadcast
+            || destination == family.prefix.broadcast && destination.isV4
+        {
             return .multicast
         }
         if destination.isLoopback || destination.isUnspecified { return .martian }

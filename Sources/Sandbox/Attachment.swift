@@ -63,7 +63,8 @@ package struct Attachment {
         guard netns >= 0 else {
             throw SandboxError(
                 errno == EACCES || errno == EPERM
-                    ? "the namespace \(path) belongs to another user" : "cannot open the namespace \(path)", errno: errno)
+                    ? "the namespace \(path) belongs to another user" : "cannot open the namespace \(path)",
+                errno: errno)
         }
         let userns = host_owning_userns(netns)
         if userns == -EPERM {
@@ -111,7 +112,8 @@ package struct Attachment {
             do {
                 let netlink = try Netlink()
                 try netlink.request(
-                    .move(index, toNamespace: netns), "move \(interface.name) into the namespace (is the name taken there?)")
+                    .move(index, toNamespace: netns),
+                    "move \(interface.name) into the namespace (is the name taken there?)")
             }
             code = host_setns(netns, host_new_net())
             guard code == 0 else { throw SandboxError("cannot join the network namespace", errno: -code) }

@@ -70,7 +70,9 @@ struct Interior {
         // Before /proc is replaced the kernel wants to see the old one whole.
         code = unsafe host_mount("proc", "/proc", "proc", host_mount_hardened(), nil)
         if code != 0 {
-            say(.warning, "the kernel refuses a fresh /proc here (a container that masks it?), so the sandbox sees the host's")
+            say(
+                .warning,
+                "the kernel refuses a fresh /proc here (a container that masks it?), so the sandbox sees the host's")
         }
         openPing()
         guard options.interface.configure else { return }
@@ -108,7 +110,9 @@ struct Interior {
     private func pointResolver(at file: String) {
         if let target = File.resolve("/etc/resolv.conf") {
             let code = unsafe host_mount(file, target, nil, host_mount_bind(), nil)
-            if code != 0 { say(.warning, "cannot put the gateway into the sandbox's /etc/resolv.conf (error \(-code))") }
+            if code != 0 {
+                say(.warning, "cannot put the gateway into the sandbox's /etc/resolv.conf (error \(-code))")
+            }
             return
         }
         // A link into /run whose end does not exist (no systemd-resolved running): make it, on a tmpfs of the sandbox's own.
@@ -127,7 +131,9 @@ struct Interior {
                 }
             }
         }
-        say(.warning, "the host has no /etc/resolv.conf to replace, so names in the sandbox need another way to the gateway")
+        say(
+            .warning,
+            "the host has no /etc/resolv.conf to replace, so names in the sandbox need another way to the gateway")
     }
 
     private func existingParent(_ parts: [String]) -> String? {

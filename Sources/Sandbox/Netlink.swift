@@ -56,7 +56,9 @@ package struct NetlinkMessage: Equatable {
     }
 
     /// Brings an interface up; sets what is given.
-    package static func up(_ index: UInt32, mtu: Int? = nil, queue: Int? = nil, mac: MACAddress? = nil) -> NetlinkMessage {
+    package static func up(_ index: UInt32, mtu: Int? = nil, queue: Int? = nil, mac: MACAddress? = nil)
+        -> NetlinkMessage
+    {
         var message = link(index, up: true)
         if let mac { message.attribute(1, (0..<6).map { UInt8(truncatingIfNeeded: mac.rawValue >> (40 - 8 * $0)) }) }
         if let mtu { message.attribute(4, UInt32(mtu)) }

@@ -126,7 +126,8 @@ package struct RunningSandbox {
         }
         if geteuid() != 0, number("/proc/sys/kernel/unprivileged_userns_clone") == 0 {
             return SandboxError(
-                "user namespaces are closed to ordinary users: open them with 'sysctl -w kernel.unprivileged_userns_clone=1'")
+                "user namespaces are closed to ordinary users: open them with 'sysctl -w kernel.unprivileged_userns_clone=1'"
+            )
         }
         if geteuid() != 0, number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1 {
             return SandboxError(
@@ -135,7 +136,8 @@ package struct RunningSandbox {
         }
         if code == EPERM {
             return SandboxError(
-                "the kernel does not let this process make user namespaces (a container's seccomp filter, or a chroot?)")
+                "the kernel does not let this process make user namespaces (a container's seccomp filter, or a chroot?)"
+            )
         }
         return SandboxError("cannot make the sandbox's namespaces", errno: code)
     }

@@ -36,7 +36,8 @@ enum Tap {
                 "/dev/net/tun is missing: load the module with 'modprobe tun', or give the container that device")
         case (1, EACCES), (1, EPERM):
             throw SandboxError(
-                "/dev/net/tun may not be opened: let users open it with 'chmod 666 /dev/net/tun' (udev does that elsewhere)")
+                "/dev/net/tun may not be opened: let users open it with 'chmod 666 /dev/net/tun' (udev does that elsewhere)"
+            )
         case (1, let code):
             throw SandboxError("/dev/net/tun cannot be opened", errno: code)
         case (2, EBUSY), (2, EEXIST):
@@ -67,7 +68,8 @@ enum Tap {
         _ = File.write("/proc/sys/net/ipv6/conf/\(options.name)/accept_dad", "0")
         if options.v6 == nil { _ = File.write("/proc/sys/net/ipv6/conf/\(options.name)/disable_ipv6", "1") }
         try netlink.request(
-            .up(index, mtu: options.mtu, queue: InterfaceOptions.queueLength, mac: options.mac), "bring \(options.name) up")
+            .up(index, mtu: options.mtu, queue: InterfaceOptions.queueLength, mac: options.mac),
+            "bring \(options.name) up")
         for family in [options.v4, options.v6] {
             guard let family else { continue }
             try netlink.request(

@@ -25,7 +25,8 @@ struct NetworkOptions: ParsableArguments {
     @Flag(help: "Let host.internal reach the host's loopback.")
     var hostLoopback = false
 
-    @Option(help: "A resolver to use instead of the host's /etc/resolv.conf: 1.1.1.1, 1.1.1.1:5353, [::1]:53. Repeatable.")
+    @Option(
+        help: "A resolver to use instead of the host's /etc/resolv.conf: 1.1.1.1, 1.1.1.1:5353, [::1]:53. Repeatable.")
     var dns: [String] = []
 
     @Option(help: "Write every frame to this pcap file.")
@@ -159,7 +160,11 @@ struct NetworkOptions: ParsableArguments {
             return nil
         }
         var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() } else if host.contains(":") { return nil }
+        if host.hasPrefix("["), host.hasSuffix("]") {
+            host = host.dropFirst().dropLast()
+        } else if host.contains(":") {
+            return nil
+        }
         return IPAddress(String(host)).map { Endpoint(address: $0, port: port) }
     }
 }

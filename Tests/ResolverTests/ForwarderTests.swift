@@ -13,12 +13,14 @@ import Testing
                 "MiXeD.Example", type: type, class: cls, flags: 0x0130,
                 opt: Messages.opt(options: [0, 8, 0, 4, 0, 1, 0, 0]))
             bench.query(query)
-            let sent = try #require(bench.sent.popLast())
+            let sentLast = bench.sent.popLast()
+            let sent = try #require(sentLast)
             #expect(Array(sent.bytes[2...]) == Array(query[2...]))
             #expect(Messages.id(sent.bytes) == Int(sent.id))
             let response = Messages.response(to: sent.bytes, flags: 0x85b3, opt: Messages.opt(size: 4096))
             bench.respond(response)
-            let answer = try #require(bench.answers.popLast())
+            let answerLast = bench.answers.popLast()
+            let answer = try #require(answerLast)
             #expect(Array(answer.bytes[2...]) == Array(response[2...]))
             #expect(Messages.id(answer.bytes) == 0x1234)
         }

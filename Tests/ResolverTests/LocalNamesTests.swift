@@ -11,7 +11,7 @@ import Testing
         var data: [[UInt8]] = []
         var testDescription: String { name }
     }
-    static let v6 = { (last: UInt8) in [[0xfd] + [UInt8](repeating: 0, count: 14) + [last]] }
+    static func v6(_ last: UInt8) -> [[UInt8]] { [[0xfd] + [UInt8](repeating: 0, count: 14) + [last]] }
 
     @Test(arguments: [
         Row(name: "the gateway's A", question: "gateway.internal", type: 1, data: [[10, 0, 2, 1]]),
