@@ -30,6 +30,7 @@ static socklen_t to_sockaddr(const struct host_address *a, struct sockaddr_stora
     in6->sin6_family = AF_INET6;
     in6->sin6_port = htons(a->port);
     memcpy(&in6->sin6_addr, a->bytes, 16);
+    in6->sin6_scope_id = a->scope;
     return sizeof *in6;
 }
 
@@ -126,6 +127,19 @@ int host_udp_open(int is_v4, uint16_t port) {
     any.port = 0;
     length = to_sockaddr(&any, &sa);
     if (bind(fd, (struct sockaddr *)&sa, length) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+int host_udp_connect(const struct host_address *to) {
+    struct sockaddr_storage sa;
+    socklen_t length = to_sockaddr(to, &sa);
+    int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&sa, length) == 0)
         return fd;
     int error = errno;
     close(fd);

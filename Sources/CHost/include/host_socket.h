@@ -10,6 +10,7 @@ struct host_address {
     uint8_t bytes[16];
     uint16_t port; // host order
     uint8_t is_v4;
+    uint32_t scope; // interface of a link-local IPv6 address, or 0
 };
 
 // A non-blocking stream socket that has begun to connect. Returns the descriptor; *in_progress tells whether to wait.
@@ -48,6 +49,8 @@ struct host_icmp_error {
 
 // An unconnected, non-blocking UDP socket with its error queue on, bound to `port` if that is free and to any other if not.
 int host_udp_open(int is_v4, uint16_t port);
+// A non-blocking UDP socket connected to one peer, from a port of the kernel's choice.
+int host_udp_connect(const struct host_address *to);
 ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length, const struct host_options *);
 // Receives up to `count` datagrams, each into `stride` bytes of `space`. Returns how many.
 int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t stride, unsigned count);

@@ -1,0 +1,231 @@
+internal import Glibc
+internal import Logging
+internal import Netstack
+internal import Resolver
+internal import Uv
+internal import Wire
+
+// The gateway's name service: the forwarder (module Resolver, no I/O) with its sockets.
+//
+//   guest, UDP ─▶ query ──┐                         ┌─▶ DNSUpstreams ─▶ the host's resolvers
+//   guest, TCP ─▶ streams ┴─▶ Forwarder ─▶ actions ─┤
+//                                                   └─▶ answers: waiting for `takeAnswers`, or written to a stream
+//
+// Answers are not given from within `query`: they wait for the network to ask once a turn, because no call of `Outside` may
+// call back into the core.
+//
+// Limits: 64 streams of guests, each closed after 10 seconds of silence (RFC 7766 section 6.2.3 leaves the time to the
+// server); the rest is the forwarder's.
+
+/// Serves DNS to one guest's network.
+@safe
+final class NameService {
+    private enum Client {
+        case datagram(GuestPort)
+        case stream(UInt32)
+    }
+
+    private static let streamLimit = 64
+    private static let streamIdle: Int64 = 10_000_000_000
+    private static let lookEvery: Int64 = 1_000_000_000
+
+    private let loop: EventLoop
+    private let logger: Logger
+    private var forwarder: Forwarder
+    private var upstreams: DNSUpstreams!
+    private var timer: Timer!
+    private var box: UnsafeMutablePointer<Unmanaged<NameService>?>
+    private var clients: [UInt64: Client] = [:]
+    private var nextClient: UInt64 = 1
+    private var streams: [UInt32: DNSStream] = [:]
+    private var nextStream: UInt32 = 1
+    private var answers: [(client: GuestPort, bytes: [UInt8])] = []
+    private var resolvConf: HostFile?
+    private var hosts = HostFile(path: "/etc/hosts", limit: HostsTable.maximumBytes)
+    private var lookedAt = Int64.min
+
+    init(loop: EventLoop, configuration: NetworkConfiguration, logger: Logger) {
+        self.loop = loop
+        self.logger = logger
+        let families = [configuration.core.v4, configuration.core.v6].compactMap { $0 }
+        var random = SystemRandomNumberGenerator()
+        let resolvers = configuration.resolvers.map { ResolverConfiguration.Upstream(endpoint: $0) }
+        forwarder = Forwarder(
+            configuration: ResolverConfiguration(upstreams: resolvers),
+            names: LocalNames(gateway: families.map(\.gateway), host: families.map(\.hostAlias)),
+            generator: KeyedGenerator(key: (random.next(), random.next())))
+        if resolvers.isEmpty {
+            resolvConf = HostFile(path: "/etc/resolv.conf", limit: ResolverConfiguration.maximumBytes)
+        }
+        unsafe box = .allocate(capacity: 1)
+        unsafe box.initialize(to: nil)
+        let context = unsafe UnsafeMutableRawPointer(box)
+        upstreams = unsafe DNSUpstreams(loop: loop, context: context, callback: onUpstream)
+        upstreams.configure(resolvers)
+        timer = unsafe Timer(loop: loop, context: context, token: 0, callback: onTimer)
+        unsafe box.pointee = Unmanaged.passUnretained(self)
+    }
+
+    deinit { unsafe box.deallocate() }
+
+    /// Closes every socket, for the end of the network.
+    func close() {
+        upstreams.closeAll()
+        for stream in streams.values { stream.close() }
+        streams = [:]
+        timer.close()
+    }
+
+    // MARK: From the guest
+
+    /// A query that the guest sent over UDP. The bytes are only read during the call.
+    func query(_ bytes: RawSpan, from client: GuestPort) {
+        let now = monotonicNanoseconds()
+        look(now)
+        forwarder.query(bytes, client: register(.datagram(client)), transport: .udp, now: now)
+        act(now)
+    }
+
+    /// A guest's connection to port 53: our end of a socket pair. The descriptor is ours now.
+    func serve(stream fd: Int32) {
+        let now = monotonicNanoseconds()
+        guard streams.count < Self.streamLimit else {
+            Glibc.close(fd)
+            return
+        }
+        let number = nextStream
+        nextStream &+= 1
+        guard
+            let stream = unsafe DNSStream(
+                loop: loop, fd: fd, isConnecting: false, context: UnsafeMutableRawPointer(box), token: UInt64(number),
+                callback: onStream, now: now)
+        else { return }
+        streams[number] = stream
+        arm(now)
+    }
+
+    /// The answers to UDP queries that are ready, each once.
+    func takeAnswers() -> [(client: GuestPort, bytes: [UInt8])] {
+        if answers.isEmpty { return [] }
+        defer { answers = [] }
+        return answers
+    }
+
+    private func register(_ client: Client) -> UInt64 {
+        nextClient &+= 1
+        clients[nextClient] = client
+        return nextClient
+    }
+
+    // MARK: Events
+
+    fileprivate func streamReady(_ number: UInt32, status: Int32) {
+        guard let stream = streams[number] else { return }
+        let now = monotonicNanoseconds()
+        look(now)
+        var queries: [[UInt8]] = []
+        let alive = stream.ready(status: status, now: now) { queries.append($0) }
+        for query in queries {
+            let bytes = unsafe query.span.bytes
+            forwarder.query(bytes, client: register(.stream(number)), transport: .tcp, now: now)
+        }
+        // A guest that has sent its FIN still wants its answers: they are written before the stream closes.
+        act(now)
+        if !alive { end(number) }
+    }
+
+    private func end(_ number: UInt32) {
+        guard let stream = streams.removeValue(forKey: number) else { return }
+        stream.close()
+        for (token, client) in clients {
+            if case .stream(number) = client {
+                forwarder.cancel(client: token)
+                clients[token] = nil
+            }
+        }
+    }
+
+    fileprivate func upstreamReady(_ channel: UInt32, status: Int32) {
+        let now = monotonicNanoseconds()
+        for event in upstreams.ready(channel, status: status, now: now) {
+            switch event {
+            case .message(let upstream, let transport, let channel, let bytes):
+                let span = unsafe bytes.span.bytes
+                forwarder.response(span, from: upstream, transport: transport, via: channel, now: now)
+            case .failed(let upstream, let transport, let channel, let failure):
+                forwarder.upstreamFailed(upstream, transport: transport, via: channel, failure, now: now)
+            }
+        }
+        act(now)
+    }
+
+    fileprivate func timeCame() {
+        let now = monotonicNanoseconds()
+        forwarder.advance(to: now)
+        for (number, stream) in streams where now - stream.lastUsed >= Self.streamIdle { end(number) }
+        act(now)
+    }
+
+    // MARK: Actions
+
+    private func act(_ now: Int64) {
+        while let action = forwarder.nextAction() {
+            switch action {
+            case .answer(let token, let bytes, let isLast):
+                guard let client = clients[token] else { continue }
+                if isLast { clients[token] = nil }
+                switch client {
+                case .datagram(let port): answers.append((port, bytes))
+                case .stream(let number):
+                    if streams[number]?.send(bytes, now: now) == false { end(number) }
+                }
+            case .drop(let token):
+                clients[token] = nil
+            case .send(let upstream, let transport, let bytes, let id):
+                if let channel = upstreams.send(bytes, to: upstream, transport: transport, now: now) {
+                    forwarder.sent(id: id, via: channel)
+                } else {
+                    forwarder.sendFailed(id: id, .unreachable, now: now)
+                }
+            }
+        }
+        arm(now)
+    }
+
+    private func arm(_ now: Int64) {
+        var due = forwarder.nextDeadline ?? .max
+        for stream in streams.values { due = min(due, stream.lastUsed + Self.streamIdle) }
+        if due == .max {
+            timer.stop()
+        } else {
+            timer.start(afterMilliseconds: Timer.milliseconds(roundingUp: max(0, due - now)))
+        }
+    }
+
+    /// Looks whether the host's files have changed.
+    private func look(_ now: Int64) {
+        guard lookedAt == .min || now - lookedAt >= Self.lookEvery else { return }
+        lookedAt = now
+        if let text = resolvConf?.changed() {
+            let configuration = ResolverConfiguration(parsing: text)
+            logger.debug("names are asked of \(configuration.upstreams.map(\.description).joined(separator: ", "))")
+            upstreams.configure(configuration.upstreams)
+            forwarder.configure(configuration, now: now)
+        }
+        if let text = hosts.changed() { forwarder.names.hosts = HostsTable(parsing: text) }
+    }
+}
+
+// MARK: Callbacks from libuv
+
+private func service(_ context: UnsafeMutableRawPointer) -> NameService? {
+    unsafe context.assumingMemoryBound(to: Unmanaged<NameService>?.self).pointee?.takeUnretainedValue()
+}
+
+private let onStream: PollCallback = { context, token, _, status in
+    unsafe service(context)?.streamReady(UInt32(truncatingIfNeeded: token), status: status)
+}
+private let onUpstream: PollCallback = { context, token, _, status in
+    unsafe service(context)?.upstreamReady(UInt32(truncatingIfNeeded: token), status: status)
+}
+private let onTimer: TimerCallback = { context, _ in unsafe service(context)?.timeCame() }
