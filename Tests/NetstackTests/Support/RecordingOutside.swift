@@ -69,6 +69,19 @@ struct RecordingOutside: Outside {
         calls.compactMap { if case .note(let notice) = $0 { notice } else { nil } }
     }
 
+    /// The flow of the first call that opened or used one.
+    var firstFlow: FlowID? {
+        for call in calls {
+            switch call {
+            case .openDatagram(let flow, _, _), .openEcho(let flow, _), .sendDatagram(let flow, _, _, _),
+                .sendEcho(let flow, _, _, _, _):
+                return flow
+            default: continue
+            }
+        }
+        return nil
+    }
+
     // MARK: Outside
 
     mutating func transmit(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {

@@ -62,19 +62,6 @@ struct Rig: ~Copyable {
     mutating func frames() -> [SentFrame] { outside.takeFrames().map { SentFrame($0, mtu: mtu) } }
 
     func drops(_ reason: DropReason) -> UInt64 { core.counters.count(reason) }
-
-    /// The flow of the first call that opened or used one.
-    var firstFlow: FlowID? {
-        for call in outside.calls {
-            switch call {
-            case .openDatagram(let flow, _, _), .openEcho(let flow, _), .sendDatagram(let flow, _, _, _),
-                .sendEcho(let flow, _, _, _, _):
-                return flow
-            default: continue
-            }
-        }
-        return nil
-    }
 }
 
 /// Deterministic randomness for property tests; print the seed on failure.
