@@ -44,12 +44,15 @@ class Network:
 
     def sandbox(self, prefix=()):
         """A process in new namespaces that waits on its stdin; sets `self.pid` to it."""
-        process = self.start_in_host([*prefix, "sh", "-c", "echo $$; exec cat >/dev/null"],
+        process = self.start_in_host([*prefix, "sh", "-c", "echo ready; exec cat >/dev/null"],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.lab.log(), text=True)
-        line = process.stdout.readline().strip()
-        if not line.isdigit():
+        if process.stdout.readline().strip() != "ready":
             raise CannotMeasure(f"{self.name} did not start: {read(self.lab.path('servers.log'))[-300:]}")
-        self.pid = int(line)
+        # The command's own pid says nothing where it has a PID namespace: look for what it became.
+        leaf = until(lambda: [pid for pid in descendants(process.pid) if read(f"/proc/{pid}/comm").strip() == "cat"], 5)
+        if not leaf:
+            raise CannotMeasure(f"{self.name}: its command is not there")
+        self.pid = leaf[0]
         return process
 
     def enter(self, command):

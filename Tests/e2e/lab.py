@@ -8,7 +8,7 @@
           +-- .1 --------- .2 router .1 ---------- .2 -+
 
 `host` is where Portolan runs, `server` is the outside. What the server offers on 198.51.100.2 is one hop away; on
-198.18.0.2 it is two hops away behind a link of MTU 1280. The router answers 198.18.1.0/24 and 2001:db8:4::/64 with
+198.18.0.2 it is two hops away behind a link of MTU 1280. The router answers for 198.18.1.0/24 and 2001:db8:4::/64 with
 ICMP unreachable and swallows 198.18.2.0/24 and 2001:db8:5::/64.
 
 A namespace is held by a process that reads from a pipe of ours: however we end, it ends too, and the namespace with it.
@@ -226,7 +226,7 @@ class Lab:
         server.ip(f"""addr add {SERVER4}/24 dev s-h
             addr add {SECOND4}/24 dev s-h
             addr add {SERVER6}/64 dev s-h nodad
-            addr add {SECOND6}/64 dev s-h nodad
+            addr add {SECOND6}/64 dev s-h nodad preferred_lft 0
             link set s-h up""")
         if router is None:
             host.ip(f"route add default via {SERVER4}\nroute add default via {SERVER6}")
@@ -244,11 +244,14 @@ class Lab:
             addr add 2001:db8:3::1/64 dev r-s nodad
             link set r-h up
             link set r-s mtu 1280 up
-            route add unreachable 198.18.1.0/24
+            route add 198.18.1.0/24 dev r-s
             route add blackhole 198.18.2.0/24
             route add unreachable 2001:db8:4::/64
             route add blackhole 2001:db8:5::/64""")
         router.check(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
+        # Nobody answers ARP for 198.18.1.0/24, and the router finds out soon. (An `unreachable` route would do, but the
+        # kernel sends its ICMP error sparingly: ip_error's budget is spent by one traceroute.)
+        router.check(["sysctl", "-qw", "net.ipv4.neigh.r-s.mcast_solicit=1", "net.ipv4.neigh.r-s.retrans_time_ms=20"])
         server.ip(f"""addr add {FAR4}/24 dev s-r
             addr add {FAR6}/64 dev s-r nodad
             link set s-r mtu 1280 up
