@@ -18,7 +18,7 @@ package import Wire
 // The bitmap (rather than RFC 815's list of holes) makes the work per fragment bounded by the fragment's length, whatever
 // holes a guest leaves, and makes overlap exact: a fragment whose range is all there already with the same bytes is a
 // duplicate and ignored; any other overlap spoils the datagram (RFC 5722 for IPv6, and here for IPv4 too), which then
-// swallows its further fragments until its time is up.
+// swallows its further fragments until its time is up. A fragment in a fragment is malformed (RFC 8200 section 4.1).
 //
 // Limits: 64 datagrams and 1 MiB of payload at once. When either is exceeded the oldest datagram gives way, counted as
 // `fragmentsFull`. Resident memory follows use, 4 MiB at the very most. Time: 30 seconds for IPv4 (RFC 1122
@@ -133,7 +133,7 @@ package struct Reassembler: ~Copyable {
                 limit: Self.maximumPayload - IPv4Header.length, at: now, counters: &counters, outside: &outside)
         }
         guard let header = try? IPv6View(packet), let chain = try? IPv6Chain(header), let fragment = chain.fragment,
-            !fragment.isAtomic
+            !fragment.isAtomic, chain.upperProtocol != IPProtocol.fragment
         else {
             counters.drop(.malformedFragment)
             return false
