@@ -1,287 +1,580 @@
 package import Netstack
 package import Wire
 
-// The guest of the simulator: a small TCP endpoint written apart from the engine it talks to. It sends the bytes of a
-// pattern and then FIN, checks the bytes that come by their position, keeps what is early as ranges only (the bytes are
-// checked on arrival), acknowledges every segment, reports SACK blocks, and retransmits by timeout (go back N) and by
-// three duplicate ACKs. What it does badly (congestion control) does not matter here; what it checks does:
-//   - every header the engine sends parses, with the partial checksum that belongs to it
-//   - nothing beyond the window that was offered, nothing longer than the MSS
-//   - the engine's window never moves left
+// A guest's TCP for the simulator, written apart from the core's engine and in another way: sequence numbers are
+// absolute integers (SYN 0, first byte 1), streams are arrays, loss recovery is the plainest that works (SACK or
+// NewReno for the first hole, go-back-N after a timeout). It checks as it receives: text beyond the window it offered and
+// segments larger than its MSS are noted as violations of the core.
+//
+// It plays the active side of one connection. RFC 9293, RFC 2018, RFC 7323.
 
-package struct GuestTCP: Sendable {
+/// One end of a TCP connection inside the guest.
+package struct GuestTCP {
     package struct Options: Sendable {
+        package var isV4 = true
+        package var mss = 1460
+        package var windowScale: UInt8? = 7
         package var sack = true
         package var timestamps = true
-        package var windowScale: UInt8? = 7
-        package var mss = 1460
-        package var window = 1 << 18
-        package var outgoing = 0
-        package var iss: UInt32 = 1000
+        package var receiveBuffer = 256 * 1024
+        /// Bytes that the application reads per `readInterval`; nil: everything at once; 0: nothing.
+        package var readSize: Int?
+        package var readInterval = Int64.milliseconds(1)
+        package var iss: UInt32 = 1_000
+        /// Segments in one super-frame.
+        package var superSegments = 1
+        package var sourcePort: UInt16 = 40_000
+        package var remote = Endpoint(address: IPAddress(v4: 0xc633_6401), port: 80)
+        /// Closes its half when everything is sent.
+        package var closes = true
+        /// ... only after the peer's end.
+        package var closesAfterPeer = false
         package init() {}
     }
 
-    package enum State: Sendable { case synSent, established, reset }
+    package enum State: Sendable { case idle, synSent, open, reset, failed }
 
     package let options: Options
-    package private(set) var state = State.synSent
-    package private(set) var received = 0
-    package private(set) var mismatch: Int?
-    package private(set) var sawFin = false
-    package private(set) var complaints: [String] = []
-    package private(set) var mss: Int
-    private let endpoint: Endpoint
-    private let remote: Endpoint
+    package private(set) var state = State.idle
+    package var outbox: [Frame] = []
+    package private(set) var violations: [String] = []
+    /// What arrived in order.
+    package private(set) var received: [UInt8] = []
+    package private(set) var peerEnded = false
+    /// Our FIN is acknowledged.
+    package private(set) var endAcknowledged = false
+    package private(set) var retransmissions = 0
+    package private(set) var windowProbes = 0
+    /// Segments that arrived, for tests that count.
+    package private(set) var segmentsReceived = 0
+    package private(set) var synAcksReceived = 0
+    package private(set) var pureAcksReceived = 0
+    /// The options of the SYN-ACK.
+    package private(set) var answer: TCPOptions?
+    /// When false nothing is answered and no timer runs: the guest is gone.
+    package var isAlive = true
+    package var closes: Bool
+
+    private let address: IPAddress
     private let mac: MACAddress
     private let gatewayMAC: MACAddress
-    private let toHost: StreamPattern
-    private let fromHost: StreamPattern
 
-    // Positions count from the first byte of each stream; FIN is position `outgoing`.
-    private var una = 0
-    private var nxt = 0
+    // Sending; absolute numbers.
+    package private(set) var stream: [UInt8]
+    package private(set) var una = 0
+    package private(set) var nxt = 0
     private var highest = 0
-    private var irs = SequenceNumber(rawValue: 0)
-    private var peerEdge = 0
+    private var peerWindow = 0
     private var peerShift = 0
-    private var early: [Range<Int>] = []
-    private var finAt: Int?
+    private var peerMSS = 536
+    private var cwnd = 0
+    private var ssthresh = Int.max
     private var duplicates = 0
-    private var rto: Int64 = .milliseconds(300)
-    package private(set) var deadline = Instant.never
-    private var window = 0
+    private var recover = 0
+    private var recovering = false
+    private var resendNext = 0
+    private var sacked: [Range<Int>] = []
+    private var rto = Int64.seconds(1)
+    private var srtt: Int64 = 0
+    private var rttvar: Int64 = 0
+    private var timed: (number: Int, at: Instant)?
+    private var timerAt = Instant.never
+    private var backoff = 0
+
+    // Receiving; absolute numbers, 0 is the peer's SYN.
+    private var irs: UInt32 = 0
+    package private(set) var rcvNxt = 0
+    private var early: [(start: Int, bytes: [UInt8])] = []
+    private var newestEarly: Int?
+    private var peerFin: Int?
+    private var unread = 0
+    private var readAt = Instant.never
+    /// Highest right edge ever offered.
+    private var offeredEdge = 0
+    private var ackAt = Instant.never
+    private var sinceAck = 0
     private var tsRecent: UInt32 = 0
-    /// Segments to be sent, in order.
-    package var outbox: [[UInt8]] = []
-    package var windowOverride: Int?
+    private var usesTimestamps = false
+    private var usesSack = false
+    private var usesScale = false
 
     package init(
-        options: Options, from endpoint: Endpoint, to remote: Endpoint, mac: MACAddress, gatewayMAC: MACAddress,
-        toHost: StreamPattern, fromHost: StreamPattern
+        _ options: Options, stream: [UInt8], address: IPAddress, mac: MACAddress, gatewayMAC: MACAddress
     ) {
         self.options = options
-        self.endpoint = endpoint
-        self.remote = remote
+        self.stream = stream
+        self.address = address
         self.mac = mac
         self.gatewayMAC = gatewayMAC
-        self.toHost = toHost
-        self.fromHost = fromHost
-        mss = options.mss
-        window = options.window
+        closes = options.closes
     }
 
-    /// Everything was sent and acknowledged, everything came.
-    package var isDone: Bool { una == options.outgoing + 1 && sawFin }
-    package var acknowledged: Int { min(una, options.outgoing) }
+    private var dataEnd: Int { 1 + stream.count }
+    private var finNumber: Int? { closes && (!options.closesAfterPeer || peerEnded) ? dataEnd : nil }
+    package var isFinished: Bool { endAcknowledged && peerEnded }
+    private var myWindow: Int { max(0, options.receiveBuffer - unread) }
+    /// Payload of a full segment: the announced MSS is without options.
+    private var segmentSize: Int { min(peerMSS, options.mss) - (usesTimestamps ? 12 : 0) }
+
+    package var next: Instant { isAlive ? min(timerAt, min(ackAt, readAt)) : .never }
+
+    /// More for the peer.
+    package mutating func write(_ bytes: [UInt8], at now: Instant) {
+        stream += bytes
+        pump(now)
+    }
+
+    // MARK: Events
+
+    package mutating func connect(at now: Instant) {
+        state = .synSent
+        sendSyn(now)
+    }
+
+    private mutating func sendSyn(_ now: Instant) {
+        var syn = TCPOptions(
+            maximumSegmentSize: UInt16(options.mss), windowScale: options.windowScale, sackPermitted: options.sack)
+        if options.timestamps { syn.timestamps = (value: clock(now), echoReply: 0) }
+        emit([.syn], number: 0, 0..<0, syn, now)
+        nxt = 1
+        highest = 1
+        timerAt = now + (rto << Int64(min(backoff, 6)))
+    }
+
+    package mutating func advance(to now: Instant) {
+        guard isAlive else { return }
+        if readAt <= now {
+            readAt = .never
+            let before = myWindow
+            unread = max(0, unread - (options.readSize ?? unread))
+            if unread > 0 { armReading(now) }
+            // Tell of a window that reopened.
+            if state == .open, before < segmentSize * 2, myWindow >= segmentSize * 2 { sendAck(now) }
+        }
+        if ackAt <= now { sendAck(now) }
+        if timerAt <= now { timeout(now) }
+        pump(now)
+    }
+
+    private mutating func timeout(_ now: Instant) {
+        timerAt = .never
+        backoff += 1
+        if state == .synSent {
+            if backoff > 6 {
+                state = .failed
+            } else {
+                sendSyn(now)
+            }
+            return
+        }
+        guard state == .open else { return }
+        if nxt == una {
+            guard waiting else { return }
+            // A probe left of the window, as Linux sends it.
+            windowProbes += 1
+            emit([.ack], number: una - 1, 0..<0, TCPOptions(), now)
+            timerAt = now + min(rto << Int64(min(backoff, 8)), .seconds(60))
+            return
+        }
+        ssthresh = max((nxt - una) / 2, 2 * segmentSize)
+        cwnd = segmentSize
+        nxt = una
+        sacked = []
+        recovering = false
+        duplicates = 0
+        timed = nil
+        retransmissions += 1
+        timerAt = now + min(rto << Int64(min(backoff, 8)), .seconds(60))
+        sendFrom(una, limit: segmentSize, now)
+        nxt = max(nxt, min(una + segmentSize, highest))
+    }
+
+    private var waiting: Bool { nxt < dataEnd || finNumber == nxt }
+
+    package mutating func receive(_ frame: Frame, at now: Instant) {
+        guard isAlive, state != .idle, state != .reset, state != .failed else { return }
+        let transport = options.isV4 ? 34 : 54
+        let bytes = frame.bytes.raw
+        guard let tcp = try? TCPView(bytes.extracting(transport..<bytes.byteCount)),
+            tcp.destinationPort == options.sourcePort, tcp.sourcePort == options.remote.port
+        else { return }
+        segmentsReceived += 1
+        let flags = tcp.flags
+        let parsed = TCPOptions(parsing: tcp.options)
+        if state == .synSent {
+            if flags.contains(.rst) {
+                if flags.contains(.ack), tcp.acknowledgment.rawValue == options.iss &+ 1 { state = .reset }
+                return
+            }
+            guard flags.contains(.syn), flags.contains(.ack), tcp.acknowledgment.rawValue == options.iss &+ 1 else {
+                return
+            }
+            synAcksReceived += 1
+            established(tcp.sequence.rawValue, parsed, Int(tcp.window), now)
+            return
+        }
+        let number =
+            rcvNxt + Int(Int32(bitPattern: tcp.sequence.rawValue &- (irs &+ UInt32(truncatingIfNeeded: rcvNxt))))
+        if flags.contains(.rst) {
+            if number == rcvNxt {
+                state = .reset
+                timerAt = .never
+                ackAt = .never
+            } else if number > rcvNxt, number <= offeredEdge {
+                sendAck(now)
+            }
+            return
+        }
+        if flags.contains(.syn) {
+            synAcksReceived += 1
+            sendAck(now)
+            return
+        }
+        guard flags.contains(.ack) else { return }
+        if usesTimestamps {
+            guard let stamp = parsed.timestamps else {
+                violations.append("a segment without timestamps")
+                return
+            }
+            if number <= rcvNxt, Int32(bitPattern: stamp.value &- tsRecent) >= 0 { tsRecent = stamp.value }
+        }
+        let length = tcp.payload.byteCount
+        if frame.offload.segmentation == .none, 20 + tcp.options.byteCount + length > options.mss + 20 {
+            violations.append(
+                "a segment of \(length) bytes with \(tcp.options.byteCount) of options beyond an MSS of \(options.mss)")
+        }
+        if length > 0, number + length > offeredEdge {
+            violations.append("text up to \(number + length) beyond the window's edge \(offeredEdge)")
+        }
+        let ack =
+            una
+            + Int(Int32(bitPattern: tcp.acknowledgment.rawValue &- (options.iss &+ UInt32(truncatingIfNeeded: una))))
+        if ack > highest { violations.append("an ACK of \(ack), sent was \(highest)") }
+        let window = Int(tcp.window) << peerShift
+        acknowledged(ack, window, parsed, isPure: length == 0 && !flags.contains(.fin), now)
+        if length == 0, !flags.contains(.fin) {
+            pureAcksReceived += 1
+            // A keep-alive or window probe.
+            if number < rcvNxt { sendAck(now) }
+        } else {
+            text(tcp.payload.array, at: number, fin: flags.contains(.fin), now)
+        }
+        pump(now)
+    }
+
+    private mutating func established(_ peerISS: UInt32, _ parsed: TCPOptions, _ window: Int, _ now: Instant) {
+        answer = parsed
+        irs = peerISS
+        rcvNxt = 1
+        una = 1
+        nxt = 1
+        state = .open
+        backoff = 0
+        timerAt = .never
+        peerWindow = window
+        peerMSS = Int(parsed.maximumSegmentSize ?? 536)
+        usesSack = options.sack && parsed.sackPermitted
+        usesTimestamps = options.timestamps && parsed.timestamps != nil
+        usesScale = options.windowScale != nil && parsed.windowScale != nil
+        if !options.sack, parsed.sackPermitted { violations.append("SACK permitted without an offer") }
+        if !options.timestamps, parsed.timestamps != nil { violations.append("timestamps without an offer") }
+        if options.windowScale == nil, parsed.windowScale != nil {
+            violations.append("a window scale without an offer")
+        }
+        peerShift = usesScale ? Int(parsed.windowScale ?? 0) : 0
+        tsRecent = parsed.timestamps?.value ?? 0
+        cwnd = 10 * segmentSize
+        sendAck(now)
+        pump(now)
+    }
 
     // MARK: Sending
 
-    package mutating func open(at now: Instant) {
-        var syn = TCPOptions()
-        syn.maximumSegmentSize = UInt16(options.mss)
-        syn.windowScale = options.windowScale
-        syn.sackPermitted = options.sack
-        emit([.syn], position: -1, payload: 0..<0, syn, now)
-        deadline = now + rto
-    }
-
-    package mutating func expire(at now: Instant) {
-        guard deadline <= now else { return }
-        rto = min(rto * 2, .seconds(20))
-        switch state {
-        case .synSent: open(at: now)
-        case .established:
-            nxt = una
-            duplicates = 0
-            deadline = .never
-            send(at: now, force: true)
-        case .reset: deadline = .never
-        }
-    }
-
-    private mutating func send(at now: Instant, force: Bool = false) {
-        let end = options.outgoing
-        var forced = force
-        while nxt < end {
-            let room = min(peerEdge, una + 64 * mss) - nxt
-            var length = min(mss, end - nxt, room)
-            // A probe of one byte when the window is closed.
-            if length <= 0, forced { length = 1 }
-            guard length > 0 else { break }
-            forced = false
-            emit([.ack, .psh], position: nxt, payload: nxt..<nxt + length, TCPOptions(), now)
-            nxt += length
-        }
-        if nxt == end {
-            emit([.ack, .fin], position: nxt, payload: 0..<0, TCPOptions(), now)
-            nxt += 1
-        }
-        highest = max(highest, nxt)
-        if deadline == .never, una < nxt || una < end { deadline = now + rto }
-    }
-
-    package mutating func sendReset(at now: Instant) {
-        emit([.rst, .ack], position: nxt, payload: 0..<0, TCPOptions(), now)
-    }
-
-    package mutating func reopen(window: Int, at now: Instant) {
-        windowOverride = window
-        acknowledge(now)
-    }
-
-    private mutating func acknowledge(_ now: Instant) { emit([.ack], position: nxt, payload: 0..<0, TCPOptions(), now) }
-
-    private mutating func emit(
-        _ flags: TCPFlags, position: Int, payload: Range<Int>, _ extra: TCPOptions, _ now: Instant
+    private mutating func acknowledged(
+        _ ack: Int, _ window: Int, _ parsed: TCPOptions, isPure: Bool, _ now: Instant
     ) {
-        var tcp = extra
-        if options.timestamps {
-            tcp.timestamps = (value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000 + 7), echoReply: tsRecent)
-        }
-        if options.sack, !flags.contains(.syn) {
-            for range in early.reversed() {
-                tcp.appendSack(left: irs + 1 + range.lowerBound, right: irs + 1 + range.upperBound)
+        let reported = usesSack && note(parsed)
+        if ack > una {
+            if let timed, ack > timed.number {
+                sample(now - timed.at)
+                self.timed = nil
+            }
+            let acked = ack - una
+            una = ack
+            nxt = max(nxt, ack)
+            backoff = 0
+            duplicates = 0
+            sacked.removeAll { $0.upperBound <= ack }
+            if una > dataEnd { endAcknowledged = true }
+            if recovering {
+                if ack >= recover {
+                    recovering = false
+                    cwnd = ssthresh
+                } else {
+                    resendHole(now, restart: !usesSack)
+                }
+            } else if cwnd < ssthresh {
+                cwnd += acked
+            } else {
+                cwnd += max(1, segmentSize * acked / cwnd)
+            }
+            timerAt = una == nxt ? .never : now + rto
+        } else if ack == una, nxt > una, usesSack ? reported : isPure && window == peerWindow {
+            duplicates += 1
+            if recovering {
+                resendHole(now, restart: false)
+            } else if duplicates == 3 {
+                recovering = true
+                recover = nxt
+                ssthresh = max((nxt - una) / 2, 2 * segmentSize)
+                cwnd = ssthresh
+                resendNext = una
+                timed = nil
+                resendHole(now, restart: true)
             }
         }
-        let current = windowOverride ?? window
-        let shift = flags.contains(.syn) || options.windowScale == nil ? 0 : Int(options.windowScale ?? 0)
-        let isV4 = remote.address.isV4
-        let ip = isV4 ? 20 : 40
-        let length = 20 + tcp.length + payload.count
-        var bytes = [UInt8](repeating: 0, count: 14 + ip + length)
-        var span = bytes.mutableSpan
-        var raw = unsafe span.mutableBytes
-        _ = EthernetHeader(destination: gatewayMAC, source: mac, etherType: isV4 ? EtherType.ipv4 : EtherType.ipv6)
-            .write(to: &raw, at: 0)
-        if isV4 {
-            _ = IPv4Header(
-                source: endpoint.address, destination: remote.address, protocol: IPProtocol.tcp, payloadLength: length,
-                timeToLive: 64, trafficClass: 0, identification: 0, dontFragment: true, moreFragments: false,
-                fragmentOffset: 0
-            ).write(to: &raw, at: 14)
+        if ack >= una {
+            if peerWindow == 0, window > 0 { backoff = 0 }
+            peerWindow = window
+        }
+    }
+
+    private mutating func note(_ parsed: TCPOptions) -> Bool {
+        var new = false
+        for i in 0..<parsed.sackCount {
+            let block = parsed.sackBlock(at: i)
+            let base = options.iss &+ UInt32(truncatingIfNeeded: una)
+            let left = una + Int(Int32(bitPattern: block.left.rawValue &- base))
+            let right = una + Int(Int32(bitPattern: block.right.rawValue &- base))
+            guard left < right, left > una, right <= highest else {
+                if right > highest || left >= right {
+                    violations.append("a SACK block \(left)..<\(right), sent \(highest)")
+                }
+                continue
+            }
+            if sacked.contains(where: { $0.lowerBound <= left && $0.upperBound >= right }) { continue }
+            new = true
+            var merged = left..<right
+            sacked.removeAll {
+                guard $0.overlaps(merged) || $0.upperBound == merged.lowerBound || merged.upperBound == $0.lowerBound
+                else { return false }
+                merged = min($0.lowerBound, merged.lowerBound)..<max($0.upperBound, merged.upperBound)
+                return true
+            }
+            sacked.append(merged)
+            sacked.sort { $0.lowerBound < $1.lowerBound }
+        }
+        return new
+    }
+
+    private mutating func resendHole(_ now: Instant, restart: Bool) {
+        if restart { resendNext = una }
+        resendNext = max(resendNext, una)
+        for range in sacked where range.contains(resendNext) { resendNext = range.upperBound }
+        guard resendNext < recover, resendNext == una || resendNext < (sacked.last?.lowerBound ?? 0) else { return }
+        let limit = sacked.first { $0.lowerBound > resendNext }?.lowerBound ?? recover
+        retransmissions += 1
+        let size = min(segmentSize, limit - resendNext)
+        sendFrom(resendNext, limit: size, now)
+        resendNext += size
+    }
+
+    private mutating func pump(_ now: Instant) {
+        guard state == .open else { return }
+        while nxt < dataEnd {
+            let room = min(peerWindow, cwnd) - (nxt - una)
+            let size = min(room, dataEnd - nxt, segmentSize * options.superSegments)
+            // Nothing smaller than a segment while more is waiting and something is in flight.
+            if size <= 0 || size < segmentSize && size < dataEnd - nxt && nxt > una { break }
+            if timed == nil, nxt == highest { timed = (nxt, now) }
+            sendFrom(nxt, limit: size, now)
+            nxt += size
+            highest = max(highest, nxt)
+            if timerAt == .never || una == nxt - size { timerAt = now + rto }
+        }
+        if let fin = finNumber, nxt == fin {
+            emit([.fin, .ack], number: fin, 0..<0, TCPOptions(), now)
+            nxt += 1
+            highest = max(highest, nxt)
+            timerAt = now + rto
+        }
+        if nxt == una, waiting, timerAt == .never { timerAt = now + rto }
+    }
+
+    /// Up to `limit` sequence numbers from `number`: text, and FIN where it stands.
+    private mutating func sendFrom(_ number: Int, limit: Int, _ now: Instant) {
+        let end = min(number + limit, dataEnd)
+        if number < end {
+            emit(end == dataEnd ? [.ack, .psh] : [.ack], number: number, number - 1..<end - 1, TCPOptions(), now)
+        } else if let fin = finNumber, number == fin {
+            emit([.fin, .ack], number: fin, 0..<0, TCPOptions(), now)
+        }
+    }
+
+    private mutating func sample(_ rtt: Int64) {
+        if srtt == 0 {
+            srtt = rtt
+            rttvar = rtt / 2
         } else {
-            _ = IPv6Header(
-                source: endpoint.address, destination: remote.address, nextHeader: IPProtocol.tcp,
-                payloadLength: length, hopLimit: 64, trafficClass: 0, flowLabel: 0
-            ).write(to: &raw, at: 14)
+            rttvar += (abs(srtt - rtt) - rttvar) / 4
+            srtt += (rtt - srtt) / 8
         }
-        let ack = flags.contains(.ack) ? irs + 1 + received + (sawFin ? 1 : 0) : SequenceNumber(rawValue: 0)
-        func header(_ checksum: UInt16) -> TCPHeader {
-            TCPHeader(
-                sourcePort: endpoint.port, destinationPort: remote.port,
-                sequence: SequenceNumber(rawValue: options.iss) + 1 + position, acknowledgment: ack, flags: flags,
-                window: UInt16(clamping: current >> shift), checksum: checksum, urgentPointer: 0)
-        }
-        let written = tcp.write(to: &raw, at: 14 + ip + 20)
-        _ = header(0).write(to: &raw, at: 14 + ip, optionsLength: written)
-        for (i, p) in payload.enumerated() { raw.store(u8: toHost[p], at: 14 + ip + 20 + written + i) }
-        let pseudo = Checksum.pseudoHeader(
-            source: endpoint.address, destination: remote.address, protocol: IPProtocol.tcp, length: length)
-        let sum = Checksum.finish(Checksum.sum(raw.bytes.extracting(14 + ip..<14 + ip + length), pseudo))
-        _ = header(sum).write(to: &raw, at: 14 + ip, optionsLength: written)
-        outbox.append(bytes)
+        rto = max(.milliseconds(200), srtt + 4 * rttvar)
     }
 
     // MARK: Receiving
 
-    /// A segment from the engine, already cut to size by the wire.
-    package mutating func receive(_ segment: WireSegment, at now: Instant) {
-        guard state != .reset else { return }
-        if segment.flags.contains(.rst) {
-            state = .reset
-            deadline = .never
+    private mutating func text(_ bytes: [UInt8], at number: Int, fin: Bool, _ now: Instant) {
+        if fin { peerFin = number + bytes.count }
+        if number > rcvNxt {
+            if !bytes.isEmpty, number + bytes.count <= offeredEdge {
+                let at = early.firstIndex { $0.start > number } ?? early.count
+                early.insert((number, bytes), at: at)
+                newestEarly = number
+            }
+            sendAck(now)
             return
         }
-        if state == .synSent {
-            guard segment.flags.contains(.syn), segment.flags.contains(.ack) else { return }
-            irs = segment.sequence
-            if segment.options.windowScale != nil, options.windowScale != nil {
-                peerShift = Int(segment.options.windowScale ?? 0)
-            }
-            if let offered = segment.options.maximumSegmentSize { mss = min(mss, Int(offered)) }
-            if options.timestamps {
-                mss -= 12
-                if segment.options.timestamps == nil { complaints.append("no timestamps on SYN-ACK") }
-                tsRecent = segment.options.timestamps?.value ?? 0
-            }
-            peerEdge = Int(segment.window)
-            state = .established
-            rto = .milliseconds(300)
-            deadline = .never
-            acknowledge(now)
-            send(at: now)
+        let skip = rcvNxt - number
+        guard skip < bytes.count || fin && skip == bytes.count && !peerEnded else {
+            sendAck(now)
             return
         }
-        if segment.flags.contains(.syn) { return acknowledge(now) }
-        if let value = segment.options.timestamps?.value { tsRecent = value }
-        takeAck(segment, now)
-        takeText(segment, now)
+        let had = !early.isEmpty
+        append(bytes, skip)
+        while let first = early.first, first.start <= rcvNxt {
+            early.removeFirst()
+            if first.start + first.bytes.count > rcvNxt { append(first.bytes, rcvNxt - first.start) }
+        }
+        if peerFin == rcvNxt, !peerEnded {
+            peerEnded = true
+            rcvNxt += 1
+        }
+        armReading(now)
+        sinceAck += bytes.count
+        if had || peerEnded || sinceAck >= 2 * segmentSize {
+            sendAck(now)
+        } else if ackAt == .never {
+            ackAt = now + .milliseconds(40)
+        }
     }
 
-    private mutating func takeAck(_ segment: WireSegment, _ now: Instant) {
-        let ack = segment.acknowledgment - (SequenceNumber(rawValue: options.iss) + 1)
-        let edge = ack + Int(segment.window) << peerShift
-        if ack > highest { complaints.append("ACK \(ack) of what was never sent (\(highest))") }
-        // Reordered segments may carry an older edge; a new ACK may not take room back.
-        if ack > una, edge < peerEdge - (1 << peerShift) {
-            complaints.append("window shrank from \(peerEdge) to \(edge)")
-        }
-        let opened = edge > peerEdge
-        if edge > peerEdge { peerEdge = edge }
-        if ack > una {
-            una = ack
-            if nxt < una { nxt = una }
-            duplicates = 0
-            rto = .milliseconds(300)
-            deadline = una < highest || una <= options.outgoing ? now + rto : .never
-        } else if ack == una, segment.payload.isEmpty, una < nxt, !opened {
-            duplicates += 1
-            if duplicates == 3 {
-                let end = min(una + mss, options.outgoing)
-                if una < end {
-                    emit([.ack], position: una, payload: una..<end, TCPOptions(), now)
+    private mutating func append(_ bytes: [UInt8], _ skip: Int) {
+        received.append(bytes.raw.extracting(skip..<bytes.count))
+        rcvNxt += bytes.count - skip
+        if options.readSize != nil { unread += bytes.count - skip }
+    }
+
+    private mutating func armReading(_ now: Instant) {
+        if unread > 0, readAt == .never, options.readSize != 0 { readAt = now + options.readInterval }
+    }
+
+    /// The application begins to read everything.
+    package mutating func readAll(at now: Instant) {
+        unread = 0
+        if state == .open { sendAck(now) }
+    }
+
+    // MARK: Frames
+
+    private func clock(_ now: Instant) -> UInt32 {
+        UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ options.iss
+    }
+
+    package mutating func sendAck(_ now: Instant) {
+        guard state == .open else { return }
+        var parsed = TCPOptions()
+        if usesSack, !early.isEmpty {
+            var ranges: [Range<Int>] = []
+            for piece in early {
+                let range = piece.start..<piece.start + piece.bytes.count
+                if let last = ranges.last, last.upperBound >= range.lowerBound {
+                    ranges[ranges.count - 1] = last.lowerBound..<max(last.upperBound, range.upperBound)
                 } else {
-                    emit([.ack, .fin], position: una, payload: 0..<0, TCPOptions(), now)
+                    ranges.append(range)
                 }
             }
-        }
-        if una > options.outgoing { deadline = .never }
-        send(at: now)
-    }
-
-    private mutating func takeText(_ segment: WireSegment, _ now: Instant) {
-        let start = segment.sequence - (irs + 1)
-        let end = start + segment.payload.count
-        if segment.payload.count > mss { complaints.append("segment of \(segment.payload.count), MSS \(mss)") }
-        let offered = max(received + (windowOverride ?? window), received)
-        if windowOverride == nil, end > offered { complaints.append("byte \(end) beyond the window \(offered)") }
-        if segment.flags.contains(.fin) { finAt = end }
-        if !segment.payload.isEmpty {
-            for (i, byte) in segment.payload.enumerated() where byte != fromHost[start + i] {
-                mismatch = mismatch ?? start + i
+            if let newestEarly, let i = ranges.firstIndex(where: { $0.contains(newestEarly) }) {
+                ranges.insert(ranges.remove(at: i), at: 0)
             }
-            note(start..<end)
+            for range in ranges.prefix(usesTimestamps ? 3 : 4) {
+                parsed.appendSack(
+                    left: SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: range.lowerBound)),
+                    right: SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: range.upperBound)))
+            }
         }
-        if let finAt, finAt == received { sawFin = true }
-        // A bare ACK is not answered, unless it is a probe left of the window.
-        if !segment.payload.isEmpty || segment.flags.contains(.fin) || start < received { acknowledge(now) }
+        emit([.ack], number: nxt, 0..<0, parsed, now)
     }
 
-    private mutating func note(_ range: Range<Int>) {
-        early.append(range)
-        early.sort { $0.lowerBound < $1.lowerBound }
-        var merged: [Range<Int>] = []
-        for r in early {
-            if let last = merged.last, r.lowerBound <= last.upperBound {
-                merged[merged.count - 1] = last.lowerBound..<max(last.upperBound, r.upperBound)
+    /// Aborts: <SEQ=SND.NXT><CTL=RST>.
+    package mutating func abort(at now: Instant) {
+        emit([.rst, .ack], number: nxt, 0..<0, TCPOptions(), now)
+        state = .reset
+        timerAt = .never
+        ackAt = .never
+    }
+
+    private mutating func emit(_ flags: TCPFlags, number: Int, _ range: Range<Int>, _ given: TCPOptions, _ now: Instant)
+    {
+        var parsed = given
+        let isSyn = flags.contains(.syn)
+        if usesTimestamps, !isSyn { parsed.timestamps = (value: clock(now), echoReply: tsRecent) }
+        let shift = usesScale && !isSyn ? Int(options.windowScale ?? 0) : 0
+        let window = min(65_535, myWindow >> shift)
+        if !isSyn { offeredEdge = max(offeredEdge, rcvNxt + window << shift) }
+        frame(
+            flags, SequenceNumber(rawValue: options.iss &+ UInt32(truncatingIfNeeded: number)),
+            isSyn ? SequenceNumber(rawValue: 0) : SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: rcvNxt)),
+            UInt16(window), parsed, range)
+        if !isSyn {
+            sinceAck = 0
+            ackAt = .never
+        }
+    }
+
+    /// A segment of any content, for tests that forge.
+    package mutating func frame(
+        _ flags: TCPFlags, _ sequence: SequenceNumber, _ ack: SequenceNumber, _ window: UInt16, _ parsed: TCPOptions,
+        _ range: Range<Int>
+    ) {
+        let transport = options.isV4 ? 34 : 54
+        let header = transport + 20 + parsed.length
+        let segment = 20 + parsed.length + range.count
+        let bytes = [UInt8].written(header + range.count) { span in
+            EthernetHeader(
+                destination: gatewayMAC, source: mac, etherType: options.isV4 ? EtherType.ipv4 : EtherType.ipv6
+            ).write(to: &span, at: 0)
+            if options.isV4 {
+                IPv4Header(
+                    source: address, destination: options.remote.address, protocol: IPProtocol.tcp,
+                    payloadLength: segment, timeToLive: 64, trafficClass: 0, identification: 0, dontFragment: true,
+                    moreFragments: false, fragmentOffset: 0
+                ).write(to: &span, at: 14)
             } else {
-                merged.append(r)
+                IPv6Header(
+                    source: address, destination: options.remote.address, nextHeader: IPProtocol.tcp,
+                    payloadLength: segment, hopLimit: 64, trafficClass: 0, flowLabel: 0
+                ).write(to: &span, at: 14)
             }
+            parsed.write(to: &span, at: transport + 20)
+            let partial = Checksum.fold(
+                Checksum.pseudoHeader(
+                    source: address, destination: options.remote.address, protocol: IPProtocol.tcp, length: segment))
+            TCPHeader(
+                sourcePort: options.sourcePort, destinationPort: options.remote.port, sequence: sequence,
+                acknowledgment: ack, flags: flags, window: window, checksum: partial, urgentPointer: 0
+            ).write(to: &span, at: transport, optionsLength: parsed.length)
+            if !range.isEmpty { span.copy(from: stream.raw.extracting(range), at: header) }
         }
-        if let first = merged.first, first.lowerBound <= received {
-            received = max(received, first.upperBound)
-            merged.removeFirst()
+        var offload = OffloadHeader()
+        offload.needsChecksum = true
+        offload.checksumStart = UInt16(transport)
+        offload.checksumOffset = 16
+        offload.headerLength = UInt16(header)
+        if range.count > segmentSize {
+            offload.segmentation = options.isV4 ? .tcp4 : .tcp6
+            offload.segmentSize = UInt16(segmentSize)
         }
-        early = merged
+        outbox.append(Frame(bytes, offload))
     }
 }

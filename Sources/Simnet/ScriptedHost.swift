@@ -1,124 +1,163 @@
 package import Netstack
 package import Wire
 
-// The host's side of the simulator: sockets that exist in memory and are as awkward as asked. A socket gives the bytes of
-// a `StreamPattern` up to a length and then its end; what is sent to it is compared with another pattern, byte for byte, and
-// counted. "Would block" is answered at random or by a room that drains with time, and readiness follows later as an
-// event, if the core still watches for it.
+// The core's outside in memory. A socket here is two byte streams and a list of behaviours: how its connect ends and
+// when, how much its send buffer holds, how fast the peer reads, after how many bytes it fails, when its stream ends.
 
-package struct ScriptedHost: Outside, ~Copyable {
-    /// How a socket behaves.
-    package struct Script: Sendable {
-        /// What connect ends with; nil is success.
-        package var refusal: HostError?
-        package var connectDelay: Int64 = 0
-        /// Bytes that the host sends before its end of stream.
-        package var outgoing = 0
-        /// Chance that a read or write says "would block" although it need not.
-        package var blockChance = 0.0
-        /// Bytes that one call moves at most.
-        package var callLimit = Int.max
-        /// Bytes a second that the host's application reads; 0 never reads.
-        package var drainRate = Int.max
-        /// The socket's send buffer.
-        package var room = 1 << 20
-        package init() {}
+/// How a scripted socket behaves from its connect on.
+package struct HostScript: Sendable {
+    /// nil: connected.
+    package var connectError: HostError?
+    /// nil: never answers; 0: at once, inside `connect`.
+    package var connectDelay: Int64? = .milliseconds(1)
+    /// What the peer sends, and whether it ends its stream after that.
+    package var stream: [UInt8] = []
+    package var ends = true
+    /// The end comes only after the guest's.
+    package var endsAfterGuest = false
+    /// Bytes the send buffer holds.
+    package var sendBuffer = 256 * 1024
+    /// Bytes the peer reads from it per `readInterval`; nil: all at once.
+    package var readSize: Int?
+    package var readInterval = Int64.milliseconds(1)
+    /// A send never takes more than this.
+    package var largestSend = Int.max
+    /// A receive never gives more than this.
+    package var largestReceive = Int.max
+    /// Every so many sends, one says EAGAIN without reason.
+    package var spuriousEvery = 0
+    /// The socket fails to send after it took this many bytes.
+    package var failsAfter: Int?
+    /// The socket fails to receive once its stream is read to the end.
+    package var receiveError: HostError?
+    package init() {}
+}
+
+package struct HostSocket {
+    package let flow: FlowID
+    package let target: HostTarget
+    package var script: HostScript
+    package var connected = false
+    package var connectAt = Instant.never
+    /// What the core sent.
+    package var received: [UInt8] = []
+    /// How much of it the peer has read.
+    package var read = 0
+    package var readAt = Instant.never
+    /// How much of the stream the core has taken.
+    package var given = 0
+    package var sends = 0
+    package var watchesRead = false
+    package var watchesWrite = false
+    package var guestEnded = false
+    package var endSeen = false
+    package var closed = false
+    package var reset = false
+
+    package var room: Int { max(0, script.sendBuffer - (received.count - read)) }
+    package var isReadable: Bool {
+        guard connected, !closed, !endSeen else { return false }
+        return given < script.stream.count || script.receiveError != nil || hasEnded
     }
+    var hasEnded: Bool { script.ends && (!script.endsAfterGuest || guestEnded) }
+    /// Like a real socket: writable when a third of the buffer is free.
+    package var isWritable: Bool { connected && !closed && room * 3 >= script.sendBuffer }
+}
 
-    /// One socket's life so far.
-    package struct Socket: Sendable {
-        package var received = 0
-        package var sent = 0
-        package var mismatch: Int?
-        package var sawEnd = false
-        package var closed = false
-        package var wasReset = false
-        package var watchesRead = false
-        package var watchesWrite = false
-        var buffered = 0
-        var drainedAt = Instant(nanoseconds: 0)
-    }
-
-    /// Something to be told to the core later.
-    package enum Event: Sendable { case connected(FlowID, HostError?), readable(FlowID), writable(FlowID) }
-
-    package var script: Script
-    package let fromHost: StreamPattern
-    package let fromGuest: StreamPattern
-    package private(set) var sockets: [FlowID: Socket] = [:]
-    package var frames: [(offload: OffloadHeader, bytes: [UInt8])] = []
-    package var events: [(due: Instant, event: Event)] = []
+/// An `Outside` without I/O.
+package struct ScriptedHost: Outside {
+    /// The script of the next socket that connects.
+    package var script = HostScript()
+    package var sockets: [HostSocket] = []
+    private var index: [FlowID: Int] = [:]
+    package var outbox: [Frame] = []
+    /// Frames the link takes before it is full; the simulation refills it.
+    package var linkRoom = Int.max
+    package var notices: [Notice] = []
     package var now = Instant(nanoseconds: 0)
-    package private(set) var notices: [Notice] = []
-    package var linkIsFull = false
-    private var random: SeededGenerator
-
-    package init(script: Script, seed: UInt64) {
-        self.script = script
-        fromHost = StreamPattern(seed: seed &* 3)
-        fromGuest = StreamPattern(seed: seed &* 5)
-        random = SeededGenerator(seed: seed ^ 0x5ca1_ab1e)
-    }
+    package init() {}
 
     package mutating func transmit(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {
-        if linkIsFull { return false }
+        guard linkRoom > 0 else { return false }
+        linkRoom -= 1
         var bytes: [UInt8] = []
         bytes.reserveCapacity(header.byteCount + payload.byteCount)
-        for i in 0..<header.byteCount { bytes.append(header.u8(at: i)) }
-        for i in 0..<payload.byteCount { bytes.append(payload.u8(at: i)) }
-        frames.append((offload, bytes))
+        bytes.append(header)
+        bytes.append(payload)
+        outbox.append(Frame(bytes, offload))
         return true
     }
 
     package mutating func connect(_ flow: FlowID, to target: HostTarget) -> HostResult {
-        sockets[flow] = Socket()
-        sockets[flow]?.drainedAt = now
-        events.append((now + script.connectDelay, .connected(flow, script.refusal)))
+        var socket = HostSocket(flow: flow, target: target, script: script)
+        defer {
+            index[flow] = sockets.count
+            sockets.append(socket)
+        }
+        guard let delay = script.connectDelay else { return .wouldBlock }
+        if delay == 0 {
+            if let error = script.connectError { return .failed(error) }
+            socket.connected = true
+            return .done(0)
+        }
+        socket.connectAt = now + delay
         return .wouldBlock
     }
 
     package mutating func send(_ flow: FlowID, _ bytes: RawSpan) -> HostResult {
-        guard var socket = sockets[flow], !socket.closed else { return .failed(.reset) }
-        drain(&socket)
-        defer { sockets[flow] = socket }
-        let room = min(script.room - socket.buffered, script.callLimit, bytes.byteCount)
-        if room <= 0 || random.chance(script.blockChance) {
-            wake(flow, writable: true)
-            return .wouldBlock
+        guard let i = index[flow], !sockets[i].closed else { return .failed(.other(9)) }
+        sockets[i].sends += 1
+        let script = sockets[i].script
+        if script.spuriousEvery > 0, sockets[i].sends % script.spuriousEvery == 0 { return .wouldBlock }
+        if let limit = script.failsAfter, sockets[i].received.count >= limit { return .failed(.reset) }
+        let count = min(bytes.byteCount, sockets[i].room, script.largestSend)
+        guard count > 0 else { return .wouldBlock }
+        sockets[i].received.append(bytes.extracting(0..<count))
+        if script.readSize == nil {
+            sockets[i].read = sockets[i].received.count
+        } else if sockets[i].readAt == .never {
+            sockets[i].readAt = now + script.readInterval
         }
-        for i in 0..<room where bytes.u8(at: i) != fromGuest[socket.received + i] {
-            socket.mismatch = socket.mismatch ?? socket.received + i
-        }
-        socket.received += room
-        socket.buffered += room
-        if room < bytes.byteCount { wake(flow, writable: true) }
-        return .done(room)
-    }
-
-    package mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
-        guard var socket = sockets[flow], !socket.closed else { return .failed(.reset) }
-        if random.chance(script.blockChance) {
-            wake(flow, writable: false)
-            return .wouldBlock
-        }
-        let count = min(script.outgoing - socket.sent, space.byteCount, script.callLimit)
-        for i in 0..<count { space.store(u8: fromHost[socket.sent + i], at: i) }
-        socket.sent += count
-        sockets[flow] = socket
         return .done(count)
     }
 
-    package mutating func shutdownWrite(_ flow: FlowID) { sockets[flow]?.sawEnd = true }
+    package mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
+        guard let i = index[flow], !sockets[i].closed else { return .failed(.other(9)) }
+        let script = sockets[i].script
+        let count = min(space.byteCount, script.stream.count - sockets[i].given, script.largestReceive)
+        guard count > 0 else {
+            if let error = script.receiveError { return .failed(error) }
+            guard sockets[i].hasEnded else { return .wouldBlock }
+            sockets[i].endSeen = true
+            return .done(0)
+        }
+        let from = sockets[i].given
+        let stream = script.stream
+        space.copy(from: stream.raw.extracting(from..<from + count), at: 0)
+        sockets[i].given += count
+        return .done(count)
+    }
+
+    package mutating func shutdownWrite(_ flow: FlowID) {
+        guard let i = index[flow] else { return }
+        sockets[i].guestEnded = true
+    }
 
     package mutating func close(_ flow: FlowID, reset: Bool) {
-        sockets[flow]?.closed = true
-        sockets[flow]?.wasReset = reset
+        guard let i = index[flow] else { return }
+        sockets[i].closed = true
+        sockets[i].reset = reset
+        sockets[i].connectAt = .never
+        index[flow] = nil
     }
 
     package mutating func watch(_ flow: FlowID, read: Bool, write: Bool) {
-        sockets[flow]?.watchesRead = read
-        sockets[flow]?.watchesWrite = write
+        guard let i = index[flow] else { return }
+        sockets[i].watchesRead = read
+        sockets[i].watchesWrite = write
     }
+
+    // Datagrams are another simulation's business.
 
     package mutating func openDatagram(_ flow: FlowID, isV4: Bool, preferredPort: UInt16) -> HostResult { .done(0) }
     package mutating func sendDatagram(
@@ -127,34 +166,23 @@ package struct ScriptedHost: Outside, ~Copyable {
     package mutating func openEcho(_ flow: FlowID, isV4: Bool) -> HostResult { .done(0) }
     package mutating func sendEcho(
         _ flow: FlowID, to target: IPAddress, sequence: UInt16, _ payload: RawSpan, _ options: DatagramOptions
-    ) -> HostResult { .done(payload.byteCount) }
+    ) -> HostResult { .done(0) }
     package mutating func dnsQuery(_ query: RawSpan, from client: GuestPort) {}
     package mutating func note(_ notice: Notice) { notices.append(notice) }
 
-    /// Readiness is level-triggered: an event that comes before the core watches is not lost, it repeats.
-    package func isWatched(_ event: Event) -> Bool {
-        switch event {
-        case .connected: return true
-        case .readable(let flow): return sockets[flow]?.watchesRead == true
-        case .writable(let flow): return sockets[flow]?.watchesWrite == true
+    /// Lets peers read what is due.
+    mutating func advance(to time: Instant) {
+        now = time
+        for i in sockets.indices where sockets[i].readAt <= time {
+            sockets[i].read = min(sockets[i].received.count, sockets[i].read + (sockets[i].script.readSize ?? .max / 2))
+            sockets[i].readAt =
+                sockets[i].read < sockets[i].received.count ? time + sockets[i].script.readInterval : .never
         }
     }
 
-    private mutating func wake(_ flow: FlowID, writable: Bool) {
-        let delay = script.drainRate == Int.max ? Int64.random(in: 10_000...2_000_000, using: &random) : 1_000_000
-        events.append((now + delay, writable ? .writable(flow) : .readable(flow)))
-    }
-
-    private func drain(_ socket: inout Socket) {
-        if script.drainRate == Int.max {
-            socket.buffered = 0
-        } else {
-            let elapsed = now - socket.drainedAt
-            let drained = Int(Double(elapsed) * Double(script.drainRate) / 1e9)
-            if drained > 0 {
-                socket.buffered = max(0, socket.buffered - drained)
-                socket.drainedAt = now
-            }
-        }
+    var next: Instant {
+        var next = Instant.never
+        for socket in sockets { next = min(next, min(socket.connectAt, socket.readAt)) }
+        return next
     }
 }

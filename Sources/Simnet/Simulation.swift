@@ -1,163 +1,174 @@
 package import Netstack
-import Wire
+package import Wire
 
-// One guest, one core, one scripted host, and a wire between guest and core that loses, delays, reorders and duplicates,
-// all on one virtual clock. An hour of protocol time takes milliseconds, and a seed says it all.
+// A guest, a core and a host on one virtual clock.
+//
+//   GuestTCP ──▶ LossyWire up ──▶ Core ◀──▶ ScriptedHost
+//            ◀── LossyWire down ◀── (outbox, every frame checked)
+//
+// `step` goes to the next moment at which anything is due and does everything that is due then, in the order of the shell's
+// turn: frames, host events, deadlines, flush. Readiness is level-triggered, as epoll's is.
 
-/// How the wire misbehaves, in each direction.
-package struct WireFaults: Sendable {
-    package var loss = 0.0
-    package var duplication = 0.0
-    /// Chance that a segment takes up to `jitter` longer than its neighbours.
-    package var reordering = 0.0
-    package var delay: Int64 = .milliseconds(1)
-    package var jitter: Int64 = .milliseconds(5)
-    package init() {}
-}
+package struct Simulation: ~Copyable {
+    package static let gatewayMAC = MACAddress(rawValue: 0x0200_0000_0001)
+    package static let guestMAC = MACAddress(rawValue: 0x0200_0000_0002)
 
-package final class Simulation {
-    private enum Arrival { case toCore([UInt8]), toGuest(WireSegment) }
-    private struct Pending {
-        var due: Instant
-        var order: Int
-        var arrival: Arrival
+    package var core: Core
+    package var host = ScriptedHost()
+    package var guests: [GuestTCP] = []
+    package var up: LossyWire
+    package var down: LossyWire
+    package var checker: FrameChecker
+    package private(set) var now = Instant(nanoseconds: 1_000_000_000)
+    /// Frames the link takes in one step; then it is full until the next.
+    package var linkRoom = Int.max
+    package private(set) var steps = 0
+    /// Frames that the core emitted, when kept.
+    package var trace: [Frame]?
+
+    package static func configuration(mtu: Int = 1500, _ adjust: (inout Configuration.Limits) -> Void = { _ in })
+        -> Configuration
+    {
+        var limits = Configuration.Limits()
+        limits.connections = 64
+        limits.timeWaits = 16
+        limits.chunks = 256
+        limits.handshakes = 16
+        adjust(&limits)
+        let net6: UInt64 = 0xfd00_0000_0000_0000
+        return Configuration(
+            v4: Configuration.Family(
+                prefix: Prefix("10.0.2.0/24")!, gateway: IPAddress("10.0.2.1")!, guest: IPAddress("10.0.2.2")!,
+                hostAlias: IPAddress("10.0.2.254")!),
+            v6: Configuration.Family(
+                prefix: Prefix("fd00::/64")!, gateway: IPAddress(hi: net6, lo: 1), guest: IPAddress(hi: net6, lo: 2),
+                hostAlias: IPAddress(hi: net6, lo: 254)),
+            gatewayLinkLocal: IPAddress("fe80::1")!, gatewayMAC: gatewayMAC, mtu: mtu, limits: limits)
     }
 
-    package private(set) var now = Instant(nanoseconds: 1_000_000_000)
-    package var core: Core
-    package var host: ScriptedHost
-    package var guest: GuestTCP
-    package var faults: WireFaults
-    package private(set) var complaints: [String] = []
-    package private(set) var segmentsToGuest = 0
-    package private(set) var segmentsToCore = 0
-    private var random: SeededGenerator
-    private var wire: [Pending] = []
-    private var order = 0
-
-    package static let configuration = Configuration(
-        v4: Configuration.Family(
-            prefix: Prefix("10.0.2.0/24")!, gateway: IPAddress("10.0.2.1")!, guest: IPAddress("10.0.2.2")!,
-            hostAlias: IPAddress("10.0.2.254")!),
-        v6: Configuration.Family(
-            prefix: Prefix("fd00::/64")!, gateway: IPAddress("fd00::1")!, guest: IPAddress("fd00::2")!,
-            hostAlias: IPAddress("fd00::fe")!),
-        gatewayLinkLocal: IPAddress("fe80::1")!, gatewayMAC: MACAddress(rawValue: 0x5e00_0000_0001))
-
     package init(
-        seed: UInt64, guest options: GuestTCP.Options, host script: ScriptedHost.Script, faults: WireFaults,
-        isV4: Bool = true, configuration: Configuration = Simulation.configuration
+        _ configuration: Configuration = Simulation.configuration(), up: WireFaults = WireFaults(),
+        down: WireFaults = WireFaults(), seed: UInt64 = 1
     ) {
-        core = Core(configuration, seed: seed, at: now)
-        host = ScriptedHost(script: script, seed: seed)
-        self.faults = faults
-        random = SeededGenerator(seed: seed)
-        let family = (isV4 ? configuration.v4 : configuration.v6)!
-        guest = GuestTCP(
-            options: options, from: Endpoint(address: family.guest, port: 40_000),
-            to: Endpoint(address: IPAddress(isV4 ? "198.51.100.7" : "2001:db8::7")!, port: 80),
-            mac: MACAddress(rawValue: 0x5200_0000_0002), gatewayMAC: configuration.gatewayMAC, toHost: host.fromGuest,
-            fromHost: host.fromHost)
+        core = Core(configuration, seed: seed &* 0x9e37_79b9_7f4a_7c15 | 1, at: now)
+        self.up = LossyWire(up, seed: seed &+ 101)
+        self.down = LossyWire(down, seed: seed &+ 202)
+        checker = FrameChecker(mtu: configuration.mtu)
         host.now = now
     }
 
-    /// Runs until `finished` or until virtual `limit` has passed. Whether it finished.
-    package func run(for limit: Int64, until finished: (Simulation) -> Bool) -> Bool {
-        let end = now + limit
-        while !finished(self) {
-            guard let next = nextInstant, next <= end else {
-                now = end
-                return finished(self)
+    /// Adds a guest endpoint and sends its SYN.
+    @discardableResult
+    package mutating func connect(_ options: GuestTCP.Options = .init(), stream: [UInt8] = []) -> Int {
+        let family = options.isV4 ? core.configuration.v4! : core.configuration.v6!
+        var guest = GuestTCP(
+            options, stream: stream, address: family.guest, mac: Self.guestMAC, gatewayMAC: Self.gatewayMAC)
+        guest.connect(at: now)
+        guests.append(guest)
+        return guests.count - 1
+    }
+
+    /// Everything that anybody has said is nowhere on the way any more and nothing is due.
+    package var next: Instant {
+        var next = min(min(up.next, down.next), min(host.next, core.nextDeadline))
+        for guest in guests { next = min(next, guest.next) }
+        return next
+    }
+
+    /// Runs until `done`, the time is over, or nothing is left to happen. Whether `done` came true.
+    @discardableResult
+    package mutating func run(
+        for duration: Int64 = .seconds(600), until done: (borrowing Simulation) -> Bool = { _ in false }
+    )
+        -> Bool
+    {
+        let end = now + duration
+        settle()
+        while !done(self) {
+            let next = self.next
+            guard next <= end else {
+                now = max(now, end)
+                host.advance(to: now)
+                return false
             }
-            if next > now { now = next }
-            step()
+            now = max(now, next)
+            settle()
+            steps += 1
         }
         return true
     }
 
-    /// Handles everything that is due now, then lets the core speak.
-    package func step() {
-        host.now = now
-        wire.sort { $0.due == $1.due ? $0.order < $1.order : $0.due < $1.due }
-        while let first = wire.first, first.due <= now {
-            wire.removeFirst()
-            switch first.arrival {
-            case .toCore(let frame):
-                unsafe core.receive(frame.span.bytes, offload: OffloadHeader(), at: now, outside: &host)
-            case .toGuest(let segment): guest.receive(segment, at: now)
+    /// Everything that is due now.
+    package mutating func settle() {
+        host.advance(to: now)
+        // Enough rounds for what the events of this moment give rise to.
+        for _ in 0..<64 {
+            var busy = false
+            for i in guests.indices {
+                if guests[i].next <= now {
+                    guests[i].advance(to: now)
+                    busy = true
+                }
+                let frames = guests[i].outbox
+                guests[i].outbox = []
+                for frame in frames { up.send(frame, at: now) }
             }
+            while let frame = up.arrival(until: now) {
+                core.receive(frame.bytes.raw, offload: frame.offload, at: now, outside: &host)
+                busy = true
+            }
+            if hostEvents() { busy = true }
+            if core.nextDeadline <= now {
+                core.advance(to: now, outside: &host)
+                busy = true
+            }
+            host.linkRoom = linkRoom
+            core.flush(at: now, outside: &host)
+            if core.hasPendingOutput { busy = true }
+            let frames = host.outbox
+            host.outbox = []
+            for frame in frames {
+                checker.check(frame)
+                trace?.append(frame)
+                down.send(frame, at: now)
+            }
+            while let frame = down.arrival(until: now) {
+                for i in guests.indices { guests[i].receive(frame, at: now) }
+                busy = true
+            }
+            if !busy { return }
         }
-        deliverHostEvents()
-        guest.expire(at: now)
-        if core.nextDeadline <= now { core.advance(to: now, outside: &host) }
-        repeat { core.flush(at: now, outside: &host) } while core.hasPendingOutput && !host.linkIsFull
-        carry()
     }
 
-    private var nextInstant: Instant? {
-        var next = min(core.nextDeadline, guest.deadline)
-        for pending in wire { next = min(next, pending.due) }
-        for (due, event) in host.events where host.isWatched(event) { next = min(next, due) }
-        if !guest.outbox.isEmpty { next = now }
-        return next == .never ? nil : next
-    }
-
-    private func deliverHostEvents() {
-        var kept: [(due: Instant, event: ScriptedHost.Event)] = []
-        let events = host.events
-        host.events = []
-        for (due, event) in events {
-            guard due <= now else {
-                kept.append((due, event))
+    private mutating func hostEvents() -> Bool {
+        var busy = false
+        for i in host.sockets.indices {
+            let socket = host.sockets[i]
+            if socket.closed { continue }
+            if socket.connectAt <= now {
+                host.sockets[i].connectAt = .never
+                host.sockets[i].connected = socket.script.connectError == nil
+                core.hostConnected(socket.flow, socket.script.connectError, at: now, outside: &host)
+                busy = true
                 continue
             }
-            guard host.isWatched(event) else {
-                kept.append((due, event))
-                continue
+            if socket.watchesRead, socket.isReadable {
+                core.hostReadable(socket.flow)
+                busy = true
             }
-            switch event {
-            case .connected(let flow, let error): core.hostConnected(flow, error, at: now, outside: &host)
-            case .readable(let flow): core.hostReadable(flow)
-            case .writable(let flow): core.hostWritable(flow, at: now, outside: &host)
-            }
-        }
-        // Sockets that are gone have no more events.
-        let live = kept.filter { entry in
-            switch entry.event {
-            case .connected: return true
-            case .readable(let flow), .writable(let flow): return host.sockets[flow]?.closed == false
+            if socket.watchesWrite, socket.isWritable {
+                core.hostWritable(socket.flow, at: now, outside: &host)
+                busy = true
             }
         }
-        host.events += live
+        return busy
     }
 
-    private func carry() {
-        let frames = host.frames
-        host.frames = []
-        for frame in frames {
-            let (segments, complaint) = WireSegment.cut(frame.bytes, frame.offload)
-            if let complaint { complaints.append(complaint) }
-            for segment in segments {
-                segmentsToGuest += 1
-                post(.toGuest(segment))
-            }
-        }
-        let out = guest.outbox
-        guest.outbox = []
-        for bytes in out {
-            segmentsToCore += 1
-            post(.toCore(bytes))
-        }
+    /// The host's socket fails (ECONNRESET outside of a call).
+    package mutating func failSocket(_ i: Int, _ error: HostError) {
+        core.hostFailed(host.sockets[i].flow, error, at: now, outside: &host)
     }
 
-    private func post(_ arrival: Arrival) {
-        if random.chance(faults.loss) { return }
-        let copies = random.chance(faults.duplication) ? 2 : 1
-        for _ in 0..<copies {
-            var due = now + faults.delay
-            if random.chance(faults.reordering) { due = due + Int64.random(in: 0...faults.jitter, using: &random) }
-            order += 1
-            wire.append(Pending(due: due, order: order, arrival: arrival))
-        }
-    }
+    /// Every violation that anybody noted.
+    package var violations: [String] { checker.violations + guests.flatMap(\.violations) }
 }
