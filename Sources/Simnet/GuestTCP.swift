@@ -383,7 +383,7 @@ package struct GuestTCP {
         guard state == .open else { return }
         while nxt < dataEnd {
             let room = min(peerWindow, cwnd) - (nxt - una)
-            let size = min(room, dataEnd - nxt, segmentSize * options.superSegments)
+            let size = min(room, dataEnd - nxt, segmentSize * max(1, min(options.superSegments, 64_000 / segmentSize)))
             // Nothing smaller than a segment while more is waiting and something is in flight.
             if size <= 0 || size < segmentSize && size < dataEnd - nxt && nxt > una { break }
             if timed == nil, nxt == highest { timed = (nxt, now) }
