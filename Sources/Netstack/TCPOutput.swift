@@ -256,7 +256,9 @@ extension Connection {
             options.maximumSegmentSize = UInt16(clamping: shared.mtu - (key.isV4 ? 40 : 60))
             if rcv.shift > 0 { options.windowScale = rcv.shift }
             options.sackPermitted = flags.contains(.sackPermitted)
-        } else if hold != .max, flags.contains(.sackPermitted), !shared.holds[hold].early.isEmpty {
+        } else if piece == nil, hold != .max, flags.contains(.sackPermitted), !shared.holds[hold].early.isEmpty {
+            // Not beside text: `snd.mss` leaves no room for it (RFC 6691 section 3), and what came early was reported at
+            // once by an ACK of its own.
             reportEarly(shared.holds[hold], in: &options)
         }
 
