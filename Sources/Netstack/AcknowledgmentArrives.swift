@@ -22,12 +22,13 @@ extension Connection {
             segment.ack == snd.una && segment.length == 0 && window == snd.wnd && snd.nxt != snd.una
             && !segment.flags.contains(.fin)
 
-        if segment.ack > snd.una {
+        let advances = segment.ack > snd.una
+        if advances {
             advance(to: segment.ack, now: now, shared: &shared)
         } else if isDuplicate {
             duplicateArrives(reported: reported)
         }
-        updateWindow(segment, window, now: now)
+        updateWindow(segment, window, advances: advances, now: now)
 
         if state == .finWait1, finAcknowledged { state = .finWait2 }
     }
@@ -42,15 +43,16 @@ extension Connection {
         return state == .lastAck ? .dead(reset: false) : .timeWait
     }
 
-    /// RFC 9293: the window is taken from the newest segment (SND.WL1, SND.WL2).
-    private mutating func updateWindow(_ segment: Segment, _ window: Int, now: Instant) {
+    /// RFC 9293: the window is taken from the newest segment (SND.WL1, SND.WL2). One that acknowledges new data is newer
+    /// whatever its sequence number: the old window counted from the new `snd.una` would reach beyond the guest's edge.
+    private mutating func updateWindow(_ segment: Segment, _ window: Int, advances: Bool, now: Instant) {
         guard
             segment.ack >= snd.una,
-            snd.wl1 < segment.seq || snd.wl1 == segment.seq && snd.wl2 <= segment.ack
+            advances || snd.wl1 < segment.seq || snd.wl1 == segment.seq && snd.wl2 <= segment.ack
         else { return }
         let opened = window > snd.wnd
         snd.wnd = window
-        snd.wl1 = segment.seq
+        if snd.wl1 < segment.seq { snd.wl1 = segment.seq }
         snd.wl2 = segment.ack
         if window > snd.maxWindow { snd.maxWindow = window }
         if opened, flags.contains(.persisting) {
