@@ -147,7 +147,8 @@ int host_udp_connect(const struct host_address *to) {
 }
 
 int host_udp_dont_fragment(int fd, int is_v4, int on) {
-    int mode = on ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT;
+    // Off: IPv4 goes out without DF, as it came; IPv6 is cut at the source to the path's MTU.
+    int mode = on ? IP_PMTUDISC_DO : is_v4 ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_WANT;
     int level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
     int name = is_v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER;
     return setsockopt(fd, level, name, &mode, sizeof mode) < 0 ? -errno : 0;

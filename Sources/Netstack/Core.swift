@@ -80,7 +80,8 @@ package struct Core: ~Copyable {
     }
 
     private mutating func receiveIPv6<O: Outside & ~Copyable>(
-        _ bytes: RawSpan, _ mac: MACAddress, _ offload: OffloadHeader, _ now: Instant, _ outside: inout O
+        _ bytes: RawSpan, _ mac: MACAddress, _ offload: OffloadHeader, _ now: Instant, _ outside: inout O,
+        cameInFragments: Bool = false
     ) {
         guard let family = configuration.v6, let ip = try? IPv6View(bytes) else { return counters.drop(.malformedIPv6) }
         let source = ip.source
@@ -88,9 +89,10 @@ package struct Core: ~Copyable {
             source != configuration.gatewayLinkLocal
         else { return counters.drop(.martianSource) }
         guard let chain = try? IPv6Chain(ip) else { return counters.drop(.extensionHeaders) }
+        // Routers never fragment IPv6 (RFC 8200 section 5); a source that has fragmented lets the next one do it again.
         let packet = PacketInfo(
             guestMAC: mac, source: source, destination: ip.destination, proto: chain.upperProtocol,
-            hopLimit: ip.hopLimit, trafficClass: ip.trafficClass, dontFragment: true, offload: offload)
+            hopLimit: ip.hopLimit, trafficClass: ip.trafficClass, dontFragment: !cameInFragments, offload: offload)
         if let fragment = chain.fragment, !fragment.isAtomic {
             return receiveFragment(ip.bytes, mac, now, &outside)
         }
@@ -114,7 +116,7 @@ package struct Core: ~Copyable {
         if (try? IPv4View(bytes)) != nil {
             receiveIPv4(bytes, mac, OffloadHeader(), now, &outside)
         } else {
-            receiveIPv6(bytes, mac, OffloadHeader(), now, &outside)
+            receiveIPv6(bytes, mac, OffloadHeader(), now, &outside, cameInFragments: true)
         }
     }
 }

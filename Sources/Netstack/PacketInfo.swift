@@ -10,7 +10,7 @@ package struct PacketInfo: Equatable, Sendable, BitwiseCopyable {
     /// As received; our hop has not been taken off.
     package var hopLimit: UInt8
     package var trafficClass: UInt8
-    /// IPv4's DF; true for IPv6, which routers never fragment.
+    /// IPv4's DF; for IPv6, which routers never fragment, true unless the guest itself had sent it in fragments.
     package var dontFragment: Bool
     package var offload: OffloadHeader
 
