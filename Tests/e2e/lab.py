@@ -80,7 +80,8 @@ class Result:
 
     def __str__(self):
         how = "timed out" if self.timed_out else f"exit {self.code}"
-        return f"{how} after {self.seconds:.1f} s: {' '.join(self.argv)[-600:]}\n--- out\n{self.out[-3000:]}\n--- err\n{self.err[-3000:]}"
+        words = " ".join("(program)" if "\n" in word else word for word in self.argv)
+        return f"{how} after {self.seconds:.1f} s: {words[-600:]}\n--- out\n{self.out[-3000:]}\n--- err\n{self.err[-3000:]}"
 
 
 class Namespace:

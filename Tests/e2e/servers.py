@@ -115,6 +115,7 @@ user=root
 bind-dynamic
 cache-size=1000
 local-ttl=60
+edns-packet-max=4096
 local=/lab.test/
 auth-ttl=60
 host-record=server.lab.test,{SERVER4},{SERVER6}

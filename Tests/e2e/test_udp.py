@@ -1,0 +1,104 @@
+"""UDP: sizes, mapping, ICMP errors."""
+
+from lab import FAR4, FAR6, SECOND4, SECOND6, SERVER4, SERVER6
+from support import EndToEnd, both_families
+
+
+class Datagrams(EndToEnd):
+    def test_sizes(self):
+        """datagrams of 1 to 65507 bytes come back whole, IPv4 and IPv6 (fragments both ways)"""
+        for family, address in both_families(SERVER4, SERVER6):
+            with self.subTest(family):
+                out = self.python("""
+s = udp(sys.argv[1], 7101, 3)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+bad = []
+for size in (1, 2, 100, 1232, 1233, 1400, 1452, 1453, 1472, 1473, 2000, 8192, 9000, 20000, 32768, 60000, 65000, 65507):
+    data = os.urandom(size)
+    s.send(data)
+    try:
+        if s.recv(65536) != data: bad.append(size)
+    except TimeoutError: bad.append(-size)
+print(bad)
+""", address, timeout=70)
+                self.assertEqual(out, "[]", "sizes that came back changed, or (negative) not at all")
+
+    def test_empty(self):
+        """a datagram of no bytes goes there and back"""
+        self.assertEqual(self.python("s = udp(sys.argv[1], 7101); s.send(b''); print(s.recv(10))", SERVER4), "b''")
+
+    def test_large_mtu(self):
+        """at MTU 65520, 60000 bytes come back whole (the first may be refused: the wire behind has an MTU of 1500)"""
+        out = self.python("""
+s = udp(sys.argv[1], 7101)
+data = os.urandom(60000)
+for _ in range(2):
+    try:
+        s.send(data)
+        print(s.recv(65536) == data)
+        break
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE: raise
+""", SERVER4, options=["--mtu", "65520"])
+        self.assertEqual(out, "True")
+
+    def test_small_path(self):
+        """datagrams larger than the far link's MTU of 1280 come back, IPv4 and IPv6"""
+        for family, address in both_families(FAR4, FAR6):
+            with self.subTest(family):
+                out = self.python("""
+s = udp(sys.argv[1], 7101, 1)
+data = os.urandom(1400)
+for _ in range(4):  # the first may be lost to the discovery of the path's MTU
+    try:
+        s.send(data)
+        if s.recv(65536) == data: print("whole"); break
+    except (TimeoutError, OSError): pass
+""", address)
+                self.assertEqual(out, "whole")
+
+    def test_mapping(self):
+        """one sandbox endpoint has one host port, whichever server it talks to (RFC 4787 4.1)"""
+        for family, first, second in (("IPv4", SERVER4, SECOND4), ("IPv6", SERVER6, SECOND6)):
+            with self.subTest(family):
+                out = self.python("""
+s = udp(sys.argv[1])
+ports = []
+for address in sys.argv[1:3]:
+    s.sendto(b"who", (address, 7102))
+    ports.append(s.recv(100).split()[1])
+print(ports[0] == ports[1], *ports)
+""", first, second)
+                self.assertTrue(out.startswith("True"), out)
+
+    def test_many_ports(self):
+        """400 sandbox ports at once each get their own answer"""
+        out = self.python("""
+sockets = [udp(sys.argv[1], 7101) for _ in range(400)]
+for number, s in enumerate(sockets): s.send(b"%d" % number)
+print(sum(s.recv(10) == b"%d" % number for number, s in enumerate(sockets)))
+""", SERVER4)
+        self.assertEqual(out, "400")
+
+    def test_refused(self):
+        """a closed UDP port: ECONNREFUSED on the connected socket inside, IPv4 and IPv6"""
+        for address in (SERVER4, SERVER6, FAR4, FAR6):
+            with self.subTest(address):
+                out = self.python("""
+s = udp(sys.argv[1], 9, 3)
+s.send(b"x")
+print(error_of(lambda: s.recv(1))[0])
+""", address)
+                self.assertEqual(out, "ECONNREFUSED")
+
+    def test_order(self):
+        """2000 datagrams, 50 in flight, come back in order without loss"""
+        out = self.python("""
+s = udp(sys.argv[1], 7101)
+got = 0
+for number in range(2000):
+    s.send(b"%d" % number)
+    if number >= 50: got += s.recv(10) == b"%d" % (number - 50)
+print(got)
+""", SERVER4)
+        self.assertEqual(out, "1950")
