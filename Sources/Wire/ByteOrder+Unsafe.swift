@@ -77,6 +77,27 @@ extension RawSpan {
         return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
     }
 
+    /// The 256 bits at `offset` as four words in the host's own order.
+    @inlinable @safe
+    package func nativeField256(at offset: Int) -> SIMD4<UInt64> {
+        assert(offset >= 0 && offset <= byteCount - 32)
+        return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: SIMD4<UInt64>.self)
+    }
+
+    /// The 32 bits at `offset` in the host's own order.
+    @inlinable @safe
+    package func nativeField32(at offset: Int) -> UInt32 {
+        assert(offset >= 0 && offset <= byteCount - 4)
+        return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt32.self)
+    }
+
+    /// The 16 bits at `offset` in the host's own order.
+    @inlinable @safe
+    package func nativeField16(at offset: Int) -> UInt16 {
+        assert(offset >= 0 && offset <= byteCount - 2)
+        return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt16.self)
+    }
+
     // MARK: Parts below a checked length
 
     /// The bytes from `start` up to `end`, which the caller has checked to lie in the span in this order.
