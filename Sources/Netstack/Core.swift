@@ -94,6 +94,8 @@ package struct Core: ~Copyable {
             guestMAC: mac, source: source, destination: ip.destination, proto: chain.upperProtocol,
             hopLimit: ip.hopLimit, trafficClass: ip.trafficClass, dontFragment: !cameInFragments, offload: offload)
         if let fragment = chain.fragment, !fragment.isAtomic {
+            // RFC 8200 section 4.1: one fragment header at most. Also the end of what would be a recursion.
+            if cameInFragments { return counters.drop(.malformedFragment) }
             return receiveFragment(ip.bytes, mac, now, &outside)
         }
         dispatch(packet, chain.payload, original: ip.bytes, now, &outside)

@@ -38,6 +38,32 @@ import Wire
         }
     }
 
+    @Test("what the guest cut, the host may cut again", arguments: remotes)
+    func dontFragment(_ remote: IPAddress) {
+        var rig = Rig()
+        for piece in Fragmenter.cut(Self.datagram(remote, 4000), from: Rig.guest(for: remote), to: remote, 17) {
+            rig.send(piece)
+        }
+        let options = rig.outside.calls.compactMap { call -> DatagramOptions? in
+            if case .sendDatagram(_, _, _, let options) = call { options } else { nil }
+        }
+        #expect(options.map(\.dontFragment) == [false])
+    }
+
+    @Test func aFragmentInAFragmentIsMalformed() {
+        var rig = Rig()
+        // Hidden behind destination options, so that only the walk over the whole datagram finds it.
+        let inner = [IPProtocol.udp, 0] + be16(1) + be32(5) + [UInt8](repeating: 0, count: 16)
+        let options: [UInt8] = [IPProtocol.fragment, 0, 1, 4, 0, 0, 0, 0]
+        for piece in Fragmenter.cut(
+            options + inner, from: Lab.guest6, to: Lab.remote6, IPProtocol.destinationOptions, unit: 8)
+        {
+            rig.send(piece)
+        }
+        #expect(rig.drops(.malformedFragment) == 1)
+        #expect(rig.core.reassembler.count == 0)
+    }
+
     struct Piece {
         var range: Range<Int>
         var more = true
