@@ -23,6 +23,10 @@ struct Run: ParsableCommand {
     var command: [String] = []
 
     func validate() throws {
+        // What is not an option of ours ends up here; a command's name never starts with a dash.
+        if let first = command.first, first.hasPrefix("-"), first != "--" {
+            throw ValidationError("run: there is no option \(first)")
+        }
         guard words.first?.isEmpty == false else { throw ValidationError("run: which command?") }
     }
 
