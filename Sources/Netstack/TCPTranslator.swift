@@ -7,7 +7,8 @@ import Wire
 // otherwise is what the guest meets: refused becomes RST, unreachable the ICMP error, silence stays silence.
 //
 //   tables      connections (with those still connecting, which have a cap of their own), TIME-WAITs
-//   when full   connecting: the SYN is dropped, its sender tries again; connections: the same; TIME-WAITs: the oldest goes
+//   when full   connecting: the one that has waited longest gives way, silently, as its SYN would have gone unanswered anyway;
+//               connections: the SYN is dropped, its sender tries again; TIME-WAITs: the oldest goes
 //   turns       `queue` lists connections that may have something to send; `flush` gives each a burst per batch
 //
 // A segment for no connection gets a RST (RFC 9293 section 3.10.7.1), except a RST.
@@ -24,6 +25,9 @@ package struct TCPTranslator: ~Copyable {
     /// Connections that found no chunk free.
     private var starving: [UInt32] = []
     private var connecting = 0
+    /// Connections that began to connect, oldest first; those that have ended since are skipped when they surface.
+    private var connectingOrder: [FlowID] = []
+    private var connectingFirst = 0
     private let limits: Configuration.Limits
     private let secret: UInt64
 
@@ -100,10 +104,10 @@ package struct TCPTranslator: ~Copyable {
         _ segment: Segment, key: FlowKey, hash: UInt64, target: HostTarget, mac: MACAddress, now: Instant,
         counters: inout Counters, outside: inout O
     ) -> Refusal? {
-        guard connecting < limits.handshakes else {
+        if connecting >= limits.handshakes {
             counters.drop(.handshakesFull)
             outside.note(.tableFull(.handshakes))
-            return nil
+            dropOldestConnecting(outside: &outside)
         }
         var connection = Connection(key: key, hash: hash, guestMAC: mac)
         connection.negotiate(segment, mtu: shared.mtu)
@@ -115,6 +119,7 @@ package struct TCPTranslator: ~Copyable {
         }
         table.insert(hash, index)
         connecting += 1
+        noteConnecting(identity(index))
         switch outside.connect(identity(index), to: target) {
         case .done:
             return hostConnected(index, nil, now: now, outside: &outside)
@@ -122,6 +127,31 @@ package struct TCPTranslator: ~Copyable {
             return nil
         case .failed(let error):
             return hostConnected(index, error, now: now, outside: &outside)
+        }
+    }
+
+    private mutating func noteConnecting(_ id: FlowID) {
+        // Twice the cap is enough for all that still connect and as many that have ended.
+        if connectingOrder.count >= 2 * limits.handshakes {
+            let live = connectingOrder[connectingFirst...].filter { isConnecting($0) }
+            connectingOrder = Array(live)
+            connectingFirst = 0
+        }
+        connectingOrder.append(id)
+    }
+
+    private func isConnecting(_ id: FlowID) -> Bool {
+        guard let index = connections.find(id) else { return false }
+        return connections[index].state == .connecting
+    }
+
+    /// Makes room for a SYN: a guest that scans, or whose peers are dead, must still reach those that live.
+    private mutating func dropOldestConnecting<O: Outside & ~Copyable>(outside: inout O) {
+        while connectingFirst < connectingOrder.count {
+            let id = connectingOrder[connectingFirst]
+            connectingFirst += 1
+            guard isConnecting(id), let index = connections.find(id) else { continue }
+            return drop(index, reset: true, outside: &outside)
         }
     }
 

@@ -96,7 +96,7 @@ class Streams(unittest.TestCase):
     def test_descriptors(self):
         """descriptors that the caller passes reach the command; portolan's own do not"""
         read, write = os.pipe()
-        result = run("run", "--", "sh", "-c", f"echo hello >&{write}; ls /proc/self/fd", pass_fds=[write])
+        result = run("run", "--", "bash", "-c", f"echo hello >&{write}; ls /proc/self/fd", pass_fds=[write])
         os.close(write)
         self.assertEqual(os.read(read, 100), b"hello\n")
         os.close(read)
