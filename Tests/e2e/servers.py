@@ -81,7 +81,7 @@ def nginx(lab):
     temporary = lab.path("nginx", directory=True)
     os.chmod(temporary, 0o777)
     config = lab.write("nginx.conf", f"""
-daemon off; master_process off; pid {temporary}/pid; error_log {temporary}/error.log;
+user root root; daemon off; master_process off; pid {temporary}/pid; error_log {temporary}/error.log;
 events {{ worker_connections 1024; }}
 http {{
   access_log off; default_type application/octet-stream; types {{ text/html html; text/plain txt; }}
@@ -110,7 +110,7 @@ def iperf3(lab):
 RECORDS = f"""
 no-resolv
 no-hosts
-keep-in-foreground
+no-daemon
 user=root
 bind-dynamic
 cache-size=1000
@@ -137,8 +137,10 @@ def dnsmasq(lab):
     big = "\n".join(f'txt-record=big.lab.test,"{i:03d} {"x" * 200}"' for i in range(12))
     many = "\n".join(f"host-record=many.lab.test,192.0.2.{i}" for i in range(1, 41))
     queries = lab.path("dns-queries.log")
-    config = lab.write("dnsmasq.conf", f"{RECORDS}{big}\n{many}\nlog-queries\nlog-facility={queries}\n")
-    process = lab.server.start([program("dnsmasq"), "--conf-file=" + config])
+    config = lab.write("dnsmasq.conf", f"{RECORDS}pid-file={lab.path('dnsmasq.pid')}\n{big}\n{many}\nlog-queries\n")
+    # no-daemon: it logs to stderr and does not try to become another user, which a user namespace forbids.
+    with open(queries, "a") as log:
+        process = lab.server.start([program("dnsmasq"), "--conf-file=" + config], stdout=log, stderr=log)
     lab.server.wait_listening(53, "udp", process=process)
     lab.server.wait_listening(53, "tcp", process=process)
     return queries
