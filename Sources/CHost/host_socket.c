@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -146,41 +147,19 @@ int host_udp_connect(const struct host_address *to) {
     return -error;
 }
 
-int host_udp_dont_fragment(int fd, int is_v4, int on) {
-    // Off: IPv4 goes out without DF, as it came; IPv6 is cut at the source to the path's MTU.
-    int mode = on ? IP_PMTUDISC_DO : is_v4 ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_WANT;
+void host_datagram_fields(int fd, int is_v4, int hop_limit, int traffic_class, int dont_fragment) {
     int level = is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
-    int name = is_v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER;
-    return setsockopt(fd, level, name, &mode, sizeof mode) < 0 ? -errno : 0;
+    setsockopt(fd, level, is_v4 ? IP_TTL : IPV6_UNICAST_HOPS, &hop_limit, sizeof hop_limit);
+    setsockopt(fd, level, is_v4 ? IP_TOS : IPV6_TCLASS, &traffic_class, sizeof traffic_class);
+    // Off: IPv4 goes out without DF, as it came; IPv6 is cut at the source to the path's MTU.
+    int mode = dont_fragment ? IP_PMTUDISC_DO : is_v4 ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_WANT;
+    setsockopt(fd, level, is_v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, &mode, sizeof mode);
 }
 
-static ssize_t send_with_options(
-    int fd, const struct host_address *to, struct iovec *iov, int iovcnt, const struct host_options *options) {
+static ssize_t send_to(int fd, const struct host_address *to, struct iovec *iov, int iovcnt) {
     struct sockaddr_storage sa;
-    union {
-        char bytes[2 * CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
     struct msghdr message = {.msg_name = &sa, .msg_iov = iov, .msg_iovlen = iovcnt};
     message.msg_namelen = to_sockaddr(to, &sa);
-    // The defaults need no control message, and most datagrams have them.
-    if (options->hop_limit != 64 || options->traffic_class != 0) {
-        memset(&control, 0, sizeof control);
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof control.bytes;
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        int level = to->is_v4 ? IPPROTO_IP : IPPROTO_IPV6;
-        int hops = options->hop_limit, class = options->traffic_class;
-        c->cmsg_level = level;
-        c->cmsg_type = to->is_v4 ? IP_TTL : IPV6_HOPLIMIT;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &hops, sizeof hops);
-        c = CMSG_NXTHDR(&message, c);
-        c->cmsg_level = level;
-        c->cmsg_type = to->is_v4 ? IP_TOS : IPV6_TCLASS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &class, sizeof class);
-    }
     // A pending ICMP error makes one send fail with that error (ip(7)); the queue tells it properly, so try again.
     ssize_t n = -1;
     for (int attempt = 0; attempt < 3; attempt++) {
@@ -193,10 +172,33 @@ static ssize_t send_with_options(
     return -errno;
 }
 
-ssize_t host_udp_send(
-    int fd, const struct host_address *to, const void *bytes, size_t length, const struct host_options *options) {
+ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length) {
     struct iovec iov = {.iov_base = (void *)bytes, .iov_len = length};
-    return send_with_options(fd, to, &iov, 1, options);
+    return send_to(fd, to, &iov, 1);
+}
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *bytes, size_t length, uint16_t segment) {
+    struct sockaddr_storage sa;
+    union {
+        char bytes[CMSG_SPACE(sizeof(uint16_t))];
+        struct cmsghdr align;
+    } control;
+    memset(&control, 0, sizeof control);
+    struct iovec iov = {.iov_base = (void *)bytes, .iov_len = length};
+    struct msghdr message = {
+        .msg_name = &sa, .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    message.msg_namelen = to_sockaddr(to, &sa);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = IPPROTO_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof segment);
+    memcpy(CMSG_DATA(c), &segment, sizeof segment);
+    ssize_t n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? -errno : n;
 }
 
 #define BATCH 64
@@ -248,8 +250,7 @@ int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t s
 
 int host_echo_open(int is_v4) { return datagram_socket(is_v4, is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6); }
 
-ssize_t host_echo_send(int fd, const struct host_address *to, uint16_t sequence, const void *payload, size_t length,
-    const struct host_options *options) {
+ssize_t host_echo_send(int fd, const struct host_address *to, uint16_t sequence, const void *payload, size_t length) {
     // Type, code, checksum and identifier (both the kernel's), sequence.
     uint8_t header[8] = {to->is_v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST};
     header[6] = sequence >> 8;
@@ -258,7 +259,7 @@ ssize_t host_echo_send(int fd, const struct host_address *to, uint16_t sequence,
         {.iov_base = header, .iov_len = sizeof header},
         {.iov_base = (void *)payload, .iov_len = length},
     };
-    return send_with_options(fd, to, iov, 2, options);
+    return send_to(fd, to, iov, 2);
 }
 
 int host_error_next(int fd, struct host_icmp_error *out) {

@@ -25,11 +25,3 @@ extension host_address {
     /// host_icmp_error's "nobody".
     var isAbsent: Bool { is_v4 == 2 }
 }
-
-extension host_options {
-    init(_ options: DatagramOptions) {
-        self.init(
-            hop_limit: options.hopLimit, traffic_class: options.trafficClass,
-            dont_fragment: options.dontFragment ? 1 : 0)
-    }
-}

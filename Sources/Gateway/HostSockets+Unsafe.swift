@@ -25,8 +25,8 @@ struct HostSockets: Outside, ~Copyable {
         var isConnecting = false
         /// epoll has reported EPOLLERR: the cause is found by the next read or write, watching again would spin.
         var hasError = false
-        /// IP_MTU_DISCOVER as last set: nil unknown.
-        var dontFragment: Bool?
+        /// A datagram socket's fields as last set.
+        var fields: DatagramOptions?
     }
 
     let loop: EventLoop
@@ -39,6 +39,7 @@ struct HostSockets: Outside, ~Copyable {
     private var streams: [Record] = []
     private var datagrams: [Record] = []
     private var echoes: [Record] = []
+    private var train = DatagramTrain()
 
     init(
         loop: EventLoop, context: UnsafeMutableRawPointer, onStream: PollCallback, onDatagram: PollCallback,
@@ -162,7 +163,9 @@ struct HostSockets: Outside, ~Copyable {
     mutating func close(_ flow: FlowID, reset: Bool) {
         switch flow.kind {
         case .tcp: Self.close(flow, reset, in: &streams)
-        case .udp: Self.close(flow, false, in: &datagrams)
+        case .udp:
+            train.end()
+            Self.close(flow, false, in: &datagrams)
         case .echo: Self.close(flow, false, in: &echoes)
         }
     }
@@ -227,33 +230,48 @@ struct HostSockets: Outside, ~Copyable {
         _ flow: FlowID, to target: HostTarget, _ bytes: RawSpan, _ options: DatagramOptions
     ) -> HostResult {
         guard case .endpoint(let endpoint) = target else { return .failed(.refused) }
+        if train.accepts(flow, endpoint, options, length: bytes.byteCount) {
+            train.add(bytes)
+            return .done(bytes.byteCount)
+        }
+        train.end()
         let index = Int(flow.index)
         guard index < datagrams.count, datagrams[index].flow == flow else { return .failed(.reset) }
         let fd = datagrams[index].fd
-        if datagrams[index].dontFragment != options.dontFragment {
-            datagrams[index].dontFragment = options.dontFragment
-            _ = host_udp_dont_fragment(fd, endpoint.address.isV4 ? 1 : 0, options.dontFragment ? 1 : 0)
-        }
+        Self.set(options, isV4: endpoint.address.isV4, on: &datagrams[index])
         var address = host_address(endpoint)
-        var fields = host_options(options)
         let result = unsafe bytes.withUnsafeBytes { raw in
-            unsafe HostResult(host_udp_send(fd, &address, raw.baseAddress, raw.count, &fields))
+            unsafe HostResult(host_udp_send(fd, &address, raw.baseAddress, raw.count))
         }
         if case .failed(.messageTooBig) = result {
             return unsafe .failed(.messageTooBig(mtu: host_path_mtu(&address)))
         }
+        if case .done = result { train.start(flow, fd: fd, endpoint, options) }
         return result
     }
+
+    /// The turn's frames are read: datagrams that waited for company leave.
+    mutating func endTrain() { train.end() }
 
     mutating func sendEcho(
         _ flow: FlowID, to target: IPAddress, sequence: UInt16, _ payload: RawSpan, _ options: DatagramOptions
     ) -> HostResult {
-        guard let fd = descriptor(flow) else { return .failed(.reset) }
+        let index = Int(flow.index)
+        guard index < echoes.count, echoes[index].flow == flow else { return .failed(.reset) }
+        Self.set(options, isV4: target.isV4, on: &echoes[index])
+        let fd = echoes[index].fd
         var address = host_address(Endpoint(address: target, port: 0))
-        var fields = host_options(options)
         return unsafe payload.withUnsafeBytes { raw in
-            unsafe HostResult(host_echo_send(fd, &address, sequence, raw.baseAddress, raw.count, &fields))
+            unsafe HostResult(host_echo_send(fd, &address, sequence, raw.baseAddress, raw.count))
         }
+    }
+
+    /// Socket options rather than a control message with every datagram: they rarely change within a flow.
+    private static func set(_ options: DatagramOptions, isV4: Bool, on record: inout Record) {
+        guard record.fields != options else { return }
+        record.fields = options
+        host_datagram_fields(
+            record.fd, isV4 ? 1 : 0, Int32(options.hopLimit), Int32(options.trafficClass), options.dontFragment ? 1 : 0)
     }
 
     /// The descriptor of a datagram or echo flow.

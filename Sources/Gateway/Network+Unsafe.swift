@@ -94,6 +94,7 @@ package final class Network {
         guard status == 0 else { return linkGone() }
         var now = self.now
         var sinceFlush = 0
+        defer { sockets.endTrain() }
         for _ in 0..<Self.framesPerTurn {
             switch sockets.link.tap.read() {
             case .empty: return

@@ -166,6 +166,9 @@ extension Connection {
             }
             return .nothing
         }
+        // A short read has emptied the socket, so the next one would only say EAGAIN; readiness is level-triggered and tells
+        // of what comes, the end included.
+        if count < length { flags.remove(.hostReadable) }
         append(chunk, at + min(count, length), shared: &shared)
         queuedEnd += min(count, length)
         return .filled

@@ -22,12 +22,6 @@ void host_close(int fd, int reset);
 // Two connected stream sockets, both non-blocking.
 int host_stream_pair(int pair[2]);
 
-struct host_options {
-    uint8_t hop_limit;
-    uint8_t traffic_class;
-    uint8_t dont_fragment;
-};
-
 struct host_datagram {
     struct host_address from;
     uint32_t length;
@@ -51,16 +45,18 @@ struct host_icmp_error {
 int host_udp_open(int is_v4, uint16_t port);
 // A non-blocking UDP socket connected to one peer, from a port of the kernel's choice.
 int host_udp_connect(const struct host_address *to);
-ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length, const struct host_options *);
+ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length);
+// Sends `length` bytes as datagrams of `segment` bytes each, the last may be shorter (udp(7) UDP_SEGMENT, Linux 4.18).
+ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *bytes, size_t length, uint16_t segment);
 // Receives up to `count` datagrams, each into `stride` bytes of `space`. Returns how many.
 int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t stride, unsigned count);
-// Whether oversized datagrams fail (1) or are fragmented by the host (0).
-int host_udp_dont_fragment(int fd, int is_v4, int on);
+// The fields of the datagrams that follow: hop limit, traffic class, and whether oversized ones fail (1) or are fragmented by the
+// host (0).
+void host_datagram_fields(int fd, int is_v4, int hop_limit, int traffic_class, int dont_fragment);
 
 // An unprivileged echo socket (icmp(7)); its identifier is the kernel's.
 int host_echo_open(int is_v4);
-ssize_t host_echo_send(int fd, const struct host_address *to, uint16_t sequence, const void *payload, size_t length,
-    const struct host_options *);
+ssize_t host_echo_send(int fd, const struct host_address *to, uint16_t sequence, const void *payload, size_t length);
 
 // One entry of the error queue: 1, or 0 when it is empty.
 int host_error_next(int fd, struct host_icmp_error *out);
