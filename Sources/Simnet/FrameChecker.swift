@@ -21,7 +21,6 @@ package struct FrameChecker {
     package init(mtu: Int) { self.mtu = mtu }
 
     package mutating func check(_ frame: Frame) {
-        frames += 1
         let bytes = frame.bytes.raw
         guard let ethernet = try? EthernetView(bytes) else { return fail("truncated Ethernet") }
         let source: IPAddress
@@ -43,9 +42,11 @@ package struct FrameChecker {
         default: return
         }
         guard proto == IPProtocol.tcp else {
-            icmpErrors += 1
+            // ICMPv6 types below 128 are errors (RFC 4443 section 2.1); advertisements are none of our business.
+            if proto == IPProtocol.icmp || proto == IPProtocol.icmpv6 && bytes.u8(at: header) < 128 { icmpErrors += 1 }
             return
         }
+        frames += 1
         guard let tcp = try? TCPView(bytes.extracting(header..<bytes.byteCount)) else { return fail("malformed TCP") }
         let offload = frame.offload
         let expected = Checksum.fold(
