@@ -65,6 +65,9 @@ struct TimeWaitTable: ~Copyable {
                 return .reopened
             }
         }
+        // RFC 9293 section 3.10.7.4: only a segment that is not exactly an empty ACK wants an answer. Two ends in TIME-WAIT
+        // would otherwise acknowledge each other's acknowledgments without end.
+        if segment.span == 0, segment.seq == record.rcvNxt { return .answered }
         var options = TCPOptions()
         if record.timestamps {
             options.timestamps = (
