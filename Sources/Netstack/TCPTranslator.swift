@@ -255,9 +255,10 @@ package struct TCPTranslator: ~Copyable {
                 continue
             }
             let id = identity(index)
+            let starved = connections[index].flags.contains(.starved)
             switch connections[index].output(id: id, now: now, shared: &shared, outside: &outside) {
             case .idle:
-                if connections[index].flags.contains(.starved) { starving.append(index) }
+                if !starved, connections[index].flags.contains(.starved) { starving.append(index) }
             case .more: enqueue(index)
             case .blocked:
                 enqueue(index)
