@@ -25,7 +25,8 @@ extension Connection {
         let advances = segment.ack > snd.una
         if advances {
             advance(to: segment.ack, now: now, shared: &shared)
-        } else if isDuplicate {
+        } else if isDuplicate || reported {
+            // RFC 6675 section 2: with SACK every segment with news counts, whatever its text and window.
             duplicateArrives(reported: reported)
         }
         updateWindow(segment, window, advances: advances, now: now)
