@@ -206,7 +206,9 @@ extension Connection {
         }
         // A guest with room to go on learns of more with the next ACK.
         guard receiveWindow < ChunkPool.chunkSize / 2 else { return false }
-        let edge = rcv.nxt + shared.window(held: heldBytes(in: shared))
+        // What the field can say, and nothing before the guest's first byte: it cannot have used what it was granted.
+        guard rcv.nxt - rcv.irs > 1 else { return false }
+        let edge = rcv.nxt + min(shared.window(held: heldBytes(in: shared)), 65_535 << Int(rcv.shift))
         return edge - rcv.edge >= 2 * ChunkPool.chunkSize || rcv.edge == rcv.nxt && edge > rcv.edge
     }
 
