@@ -41,6 +41,10 @@ extension Connection {
         headSequence = snd.nxt
         queuedEnd = snd.nxt
         sendSynAck(now: now, shared: &shared, outside: &outside)
+        // The SYN-ACK's round trip is the first one measured.
+        flags.insert(.timing)
+        timedSequence = snd.iss
+        timedAt = now
         retransmitAt = now + TCPLimits.initialRTO
         restartKeepAlive(at: now)
     }

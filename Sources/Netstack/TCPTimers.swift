@@ -8,11 +8,14 @@ extension Connection {
 
     /// RFC 6298 (5.1) to (5.3): runs while anything is unacknowledged.
     mutating func armRetransmission(at now: Instant) {
-        retransmitAt = snd.nxt == snd.una ? .never : now + backedOff
+        retransmitAt = snd.nxt == snd.una ? .never : now + rto
     }
 
-    /// RFC 6298 (5.5): doubled by each expiry.
-    private var backedOff: Int64 { min(rto << Int64(min(expiries, 10)), TCPLimits.maximumRTO) }
+    /// The expiry from which on the pace of repetition does not change.
+    private static var slowest: UInt8 { 9 }
+
+    /// RFC 6298 (5.5): doubled by each expiry. For what has no round trip to learn from: SYN-ACKs and probes.
+    private var backedOff: Int64 { min(rto << Int64(min(expiries, Self.slowest)), TCPLimits.maximumRTO) }
 
     /// RFC 9293 section 3.8.6.3: at least every second full segment at once; less waits for company.
     mutating func scheduleAck(bytes: Int, now: Instant) {
@@ -25,7 +28,12 @@ extension Connection {
 
     mutating func restartKeepAlive(at now: Instant) {
         keepAliveAt = now + TCPLimits.keepAliveIdle
-        if snd.nxt == snd.una, !flags.contains(.persisting) { expiries = 0 }
+        if snd.wnd == 0 {
+            // The guest answers but its window stays closed: that may last for ever (RFC 1122 4.2.2.17), at the slowest pace.
+            expiries = min(expiries, Self.slowest)
+        } else if snd.nxt == snd.una {
+            expiries = 0
+        }
     }
 
     /// Runs what is due. The caller calls `output` afterwards.
@@ -47,6 +55,7 @@ extension Connection {
         if expiries < 255 { expiries += 1 }
         if state == .synReceived {
             guard expiries <= TCPLimits.synAckRetries else { return .dead(reset: true) }
+            flags.remove(.timing)
             sendSynAck(now: now, shared: &shared, outside: &outside)
             retransmitAt = now + backedOff
             return nil
@@ -74,7 +83,9 @@ extension Connection {
         flags.remove(.timing)
         // RFC 2018 section 8: the guest may have reneged, so after a timeout its reports are not trusted.
         if expiries > 1 { scoreboard.removeAll() }
-        retransmitAt = now + backedOff
+        // (5.5), kept until a round trip is measured (Karn): else a path slower than the RTO is never learnt.
+        rto = min(rto * 2, TCPLimits.maximumRTO)
+        retransmitAt = now + rto
         return nil
     }
 
