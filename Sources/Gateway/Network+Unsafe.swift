@@ -33,11 +33,16 @@ package final class Network {
     private let idle: Idle
     private let timer: Timer
     private var armedFor = Instant.never
+    /// When the tap last gave a frame.
+    private var lastFrameAt = Instant(nanoseconds: 0)
     private var watchers: [(poll: Poll, act: () -> Void)] = []
     private let batch = DatagramBatch()
 
     /// Frames read from the tap before everybody else gets a turn.
     private static let framesPerTurn = 64
+    /// Frames closer together than this come in a stream: read on until there are none. A lone one is not worth the read that
+    /// says so; the loop tells of a second one.
+    private static let streamGap: Int64 = 20_000
     /// Bytes read before a flush: the guest's window must see ACKs evenly, not in lumps.
     private static let bytesPerFlush = 192 * 1024
 
@@ -95,6 +100,8 @@ package final class Network {
         var now = self.now
         var sinceFlush = 0
         defer { sockets.endTrain() }
+        let isStream = now - lastFrameAt < Self.streamGap
+        lastFrameAt = now
         for _ in 0..<Self.framesPerTurn {
             switch sockets.link.tap.read() {
             case .empty: return
@@ -105,6 +112,7 @@ package final class Network {
                     sockets.link.record(sockets.link.tap.frame(length), RawSpan())
                 }
                 receive(length, offload, now)
+                if !isStream, length < 2048 { return }
                 sinceFlush += length
                 if sinceFlush >= Self.bytesPerFlush {
                     core.flush(at: now, outside: &sockets)
