@@ -19,8 +19,8 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> [Target
     ]
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: rules)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: rules)
 }
 
 let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -54,7 +54,7 @@ let package = Package(
             .executableTarget(
                 name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", log, arguments], swiftSettings: rules),
             tests("WireTests", ["Wire"]),
-            tests("NetstackTests", ["Netstack", "Wire", "Simnet"]),
+            tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt"]),
             tests("ResolverTests", ["Resolver", "Wire"]),
             tests("CaptureTests", ["Capture", "Wire"]),
             tests("UvTests", ["Uv"]),
