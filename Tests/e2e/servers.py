@@ -127,6 +127,7 @@ mx-host=lab.test,server.lab.test,10
 srv-host=_sip._tcp.lab.test,server.lab.test,5060,10,20
 txt-record=small.lab.test,"one small text"
 ptr-record=7.2.0.192.in-addr.arpa,reverse.lab.test
+ptr-record=7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa,reverse.lab.test
 caa-record=lab.test,0,issue,ca.lab.test
 """
 

@@ -55,7 +55,16 @@ def extension():
     kind, chain = dice.choice([0, 43, 60]), b""
     for _ in range(dice.randrange(1, 12)): chain += bytes([dice.choice([0, 43, 60, 44, 17, 59]), dice.choice([0, 0, 1, 255])]) + os.urandom(6)
     return ip6(kind, chain)
-kinds = [lambda: ip4(6, tcp(0)), lambda: ip6(6, tcp(1)), lambda: ip4(17, udp_(0)), lambda: ip6(17, udp_(1)), lambda: ip4(1, icmp(0)), lambda: ip6(58, icmp(1)),
+def question():
+    labels = dice.choice([[b"server", b"lab", b"test"], [b"host", b"internal"], [b"\\xff" * 63] * 3, [b""], [os.urandom(dice.randrange(64)) for _ in range(dice.randrange(8))],
+                          [dice.choice([b"1", b"255", b"300", b"x"]) for _ in range(4)] + [b"in-addr", b"arpa"],
+                          [dice.choice([b"0", b"f", b"g", b"10"]) for _ in range(32)] + [b"ip6", b"arpa"], [b"%x" % dice.randrange(16) for _ in range(32)] + [b"ip6", b"arpa"]])
+    name = b"".join(bytes([len(l)]) + l for l in labels) + dice.choice([b"\\0", b"\\0", b"\\0", b"", b"\\xc0\\x0c", b"\\xc0\\xff"])
+    text = struct.pack(">HHHHHH", dice.randrange(65536), dice.choice([0x100, 0x100, dice.randrange(65536)]), dice.choice([1, 1, 1, 0, 2, 65535]), dice.choice([0, 0, 9]), 0,
+                       dice.choice([0, 1, 65535])) + name + struct.pack(">HH", dice.choice([1, 28, 12, 255, dice.randrange(65536)]), dice.choice([1, 1, 255])) + dice.choice([b"", b"\\0\\0\\x29\\x10\\0\\0\\0\\0\\0\\0\\0", os.urandom(9)])
+    return struct.pack(">HHHH", dice.randrange(1024, 65536), 53, 8 + len(text), 0) + text
+us = socket.inet_aton("10.0.2.1")
+kinds = [lambda: ip4(17, question(), destination=us), lambda: ip4(17, question(), destination=us), lambda: ip4(6, tcp(0)), lambda: ip6(6, tcp(1)), lambda: ip4(17, udp_(0)), lambda: ip6(17, udp_(1)), lambda: ip4(1, icmp(0)), lambda: ip6(58, icmp(1)),
          lambda: ip4(17, udp_(0), destination=socket.inet_aton("10.0.2.1")), lambda: ip6(17, udp_(1), us6[:8] + bytes(7) + b"\\1"), arp, fragment, extension,
          lambda: os.urandom(dice.randrange(2, 1500))]
 sent = 0

@@ -23,7 +23,7 @@ class Names(EndToEnd):
         for words, wanted in (
                 (["server.lab.test"], [SERVER4]), (["server.lab.test", "AAAA"], [SERVER6]),
                 (["lab.test", "MX"], ["10 server.lab.test."]), (["_sip._tcp.lab.test", "SRV"], ["10 20 5060 server.lab.test."]),
-                (["small.lab.test", "TXT"], ['"one small text"']), (["-x", "192.0.2.7"], ["reverse.lab.test."]),
+                (["small.lab.test", "TXT"], ['"one small text"']), (["-x", "192.0.2.7"], ["reverse.lab.test."]), (["-x", "2001:db8:7::7"], ["reverse.lab.test."]),
                 (["lab.test", "CAA"], ['0 issue "ca.lab.test"']), (["alias.lab.test"], [SERVER4, "server.lab.test."])):
             with self.subTest(" ".join(words)):
                 self.assertEqual(self.short(*words), wanted)
