@@ -159,6 +159,31 @@ int host_forwardable_signals(void) {
     return fd < 0 ? -errno : fd;
 }
 
+int host_terminal_group(void) {
+    int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int group = tcgetpgrp(fd);
+    close(fd);
+    return group < 0 ? -errno : group;
+}
+
+void host_terminal_take_back(void) {
+    int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    int group = tcgetpgrp(fd);
+    // A group that still has processes, such as the caller's shell after Ctrl-Z and `bg`, keeps its terminal.
+    if (group != getpgrp() && (group <= 0 || (kill(-group, 0) < 0 && errno == ESRCH))) {
+        sigset_t stop;
+        sigemptyset(&stop);
+        sigaddset(&stop, SIGTTOU);
+        sigprocmask(SIG_BLOCK, &stop, NULL);
+        tcsetpgrp(fd, getpgrp());
+    }
+    close(fd);
+}
+
 int host_stop_signals(void) {
     sigset_t set;
     sigemptyset(&set);
@@ -174,17 +199,16 @@ int host_stop_signals(void) {
 int host_signal_next(int fd) {
     struct signalfd_siginfo info;
     while (read(fd, &info, sizeof info) == sizeof info) {
-        // SI_KERNEL and other positive codes: the terminal's own, sent to its whole foreground group.
-        if (info.ssi_code <= 0)
+        // SI_KERNEL and other positive codes: the terminal's own, sent to its whole foreground group. Except its hang-up, which
+        // goes to the session's leader alone.
+        if (info.ssi_code <= 0 || (info.ssi_signo == SIGHUP && getsid(0) == getpid()))
             return (int)info.ssi_signo;
     }
     return 0;
 }
 
-static int run_command(char *const argv[]) {
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+static int run_command(char *const argv[], const sigset_t *mask) {
+    sigprocmask(SIG_SETMASK, mask, NULL);
     execvp(argv[0], argv);
     int error = errno;
     fprintf(stderr, "portolan: error: cannot run %s: %s\n", argv[0], strerror(error));
@@ -195,19 +219,38 @@ static int exit_status(int status) {
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+// Closes what init inherited and does not need: only the command shall hold the far ends of its pipes open, so that their readers
+// see the end when the command closes them.
+static void let_go(int control, int children) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd <= 2 && null >= 0; fd++)
+        dup2(null, fd);
+    int low = control < children ? control : children, high = control < children ? children : control;
+    close_range(3, (unsigned)low - 1, 0);
+    if (high > low + 1)
+        close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+    close_range((unsigned)high + 1, ~0U, 0);
+}
+
 int host_init(int control, char *const argv[]) {
-    sigset_t all;
+    sigset_t all, before;
     sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    // Neither may be one of the three that let_go replaces (a caller may start us with those closed).
+    control = fcntl(control, F_DUPFD_CLOEXEC, 3);
+    if (control < 0)
+        return 125;
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    int handle = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    int children = fcntl(handle, F_DUPFD_CLOEXEC, 3);
     int command = fork();
     if (command < 0)
         return 125;
     if (command == 0)
-        return run_command(argv);
+        return run_command(argv, &before);
+    let_go(control, children);
     for (;;) {
         struct pollfd fds[2] = {{.fd = control, .events = POLLIN}, {.fd = children, .events = POLLIN}};
         if (poll(fds, 2, -1) < 0 && errno != EINTR)

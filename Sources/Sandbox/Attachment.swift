@@ -111,19 +111,24 @@ package struct Attachment {
             let index = try Netlink.index(of: interface.name)
             do {
                 let netlink = try Netlink()
-                try netlink.request(
-                    .move(index, toNamespace: netns),
-                    "move \(interface.name) into the namespace (is the name taken there?)")
+                let code = netlink.send(.move(index, toNamespace: netns))
+                guard code != -EEXIST else {
+                    throw SandboxError(
+                        "the namespace has an interface \(interface.name) already: choose another with --interface")
+                }
+                guard code == 0 else {
+                    throw SandboxError("cannot move \(interface.name) into the namespace", errno: -code)
+                }
             }
             code = host_setns(netns, host_new_net())
             guard code == 0 else { throw SandboxError("cannot join the network namespace", errno: -code) }
             try Tap.configure(interface)
             say(.tap, [UInt8(tap.features.rawValue & 0xff)], tap.fd)
             say(.ready, [], -1)
-            exit(0)
+            _exit(0)
         } catch {
             say(.failed, Array(error.description.utf8.prefix(1000)), -1)
-            exit(125)
+            _exit(125)
         }
     }
 }

@@ -22,9 +22,10 @@ package enum HostAddresses {
         return found
     }
 
-    /// The first of the host's subnets that `prefix` overlaps.
+    /// The first of the host's subnets or routes that `prefix` overlaps.
     package static func collision(with prefix: Prefix) -> (interface: String, prefix: Prefix)? {
         prefixes().first { $0.prefix.overlaps(prefix) }
+            ?? HostRoutes.all().first { $0.prefix.overlaps(prefix) }
     }
 
     private static func text(_ address: UnsafeMutablePointer<sockaddr>?) -> String? {

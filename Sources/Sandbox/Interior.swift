@@ -27,7 +27,7 @@ struct Interior {
     func live() -> Never {
         _ = host_die_with_parent()
         // The parent may have died before that call: then its end is closed, and this wait ends.
-        guard waitForWord() else { exit(137) }
+        guard waitForWord() else { _exit(137) }
         do throws(SandboxError) {
             try mounts()
             let tap = try Tap.open(name: options.interface.name)
@@ -36,14 +36,14 @@ struct Interior {
             try Tap.configure(options.interface)
         } catch {
             say(.failed, error.description)
-            exit(125)
+            _exit(125)
         }
         say(.ready, "")
-        guard waitForWord() else { exit(137) }
+        guard waitForWord() else { _exit(137) }
         if options.dropsPrivileges { _ = host_no_new_privileges() }
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe options.command.map { unsafe strdup($0) }
         unsafe arguments.append(nil)
-        exit(unsafe host_init(control, arguments))
+        _exit(unsafe host_init(control, arguments))
     }
 
     private func waitForWord() -> Bool {
@@ -75,7 +75,6 @@ struct Interior {
                 "the kernel refuses a fresh /proc here (a container that masks it?), so the sandbox sees the host's")
         }
         openPing()
-        guard options.interface.configure else { return }
         let staging = ["/tmp", "/run", "/mnt", "/var/tmp"].first { File.exists($0) } ?? "/"
         code = unsafe host_mount("tmpfs", staging, "tmpfs", host_mount_hardened(), "mode=0755,size=64k")
         guard code == 0 else { throw SandboxError("cannot mount a tmpfs in the sandbox", errno: -code) }
@@ -91,8 +90,11 @@ struct Interior {
 
     /// Lets the caller's group ping, and any uid listen on low ports, in this network namespace.
     private func openPing() {
-        let group = getgid()
-        _ = File.write("/proc/sys/net/ipv4/ping_group_range", "\(group) \(group)")
+        // All groups, where all are mapped; the kernel takes no range with unmapped ends.
+        if File.write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647") != 0 {
+            let group = getegid()
+            _ = File.write("/proc/sys/net/ipv4/ping_group_range", "\(group) \(group)")
+        }
         _ = File.write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
     }
 

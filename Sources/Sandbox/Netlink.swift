@@ -132,9 +132,15 @@ struct Netlink: ~Copyable {
     deinit { close(fd) }
 
     /// Sends one request and waits for its acknowledgment.
-    func request(_ message: NetlinkMessage, _ what: String) throws(SandboxError) {
+    /// - Returns: 0 or -errno.
+    func send(_ message: NetlinkMessage) -> Int32 {
         let bytes = message.bytes
-        let code = unsafe bytes.withUnsafeBytes { unsafe host_netlink_request(fd, $0.baseAddress, $0.count) }
+        return unsafe bytes.withUnsafeBytes { unsafe host_netlink_request(fd, $0.baseAddress, $0.count) }
+    }
+
+    /// The same; `what` completes the sentence "cannot ...".
+    func request(_ message: NetlinkMessage, _ what: String) throws(SandboxError) {
+        let code = send(message)
         guard code == 0 else { throw SandboxError("cannot \(what)", errno: -code) }
     }
 

@@ -30,6 +30,8 @@ package struct RunningSandbox {
     package let warnings: [String]
     private let pid: Int32
     private let control: Int32
+    /// Our process group had the terminal when the sandbox started.
+    private let hadTerminal: Bool
 
     /// Makes the namespaces and the interface. The calling process must be single-threaded.
     package init(starting options: RunOptions) throws(SandboxError) {
@@ -41,6 +43,7 @@ package struct RunningSandbox {
         var options = options
         options.dropsPrivileges = geteuid() != 0
 
+        hadTerminal = host_terminal_group() == getpgrp()
         let flags = host_new_user() | host_new_net() | host_new_mount() | host_new_pid()
         let child = host_clone(flags)
         if child == 0 {
@@ -64,7 +67,7 @@ package struct RunningSandbox {
             var status: Int32 = 0
             unsafe waitpid(child, &status, 0)
             close(pair.0)
-            throw error
+            throw Self.explained(error)
         }
         pid = child
         control = pair.0
@@ -80,8 +83,19 @@ package struct RunningSandbox {
     /// Passes signals on to the command.
     package var signals: SignalForwarder { SignalForwarder(signalFD: signalFD, control: control) }
 
-    /// Waits for the end and gives the command's exit status, 128+N for a signal.
+    /// Waits for the end, still passing signals on, and gives the command's exit status, 128+N for a signal. The terminal,
+    /// if it was ours when we started and a shell inside died with it, is ours again.
     package func reap() -> Int32 {
+        let signals = self.signals
+        var fds = [
+            pollfd(fd: exitFD, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: signalFD, events: Int16(POLLIN), revents: 0),
+        ]
+        while fds[0].revents == 0 {
+            guard unsafe poll(&fds, 2, -1) >= 0 || errno == EINTR else { break }
+            if fds[1].revents != 0 { signals.forward() }
+        }
+        defer { if hadTerminal { host_terminal_take_back() } }
         var status: Int32 = 0
         while unsafe waitpid(pid, &status, 0) < 0, errno == EINTR {}
         let signal = status & 0x7f
@@ -101,9 +115,10 @@ package struct RunningSandbox {
     private static func map(_ pid: Int32, _ mapRoot: Bool) throws(SandboxError) {
         let uid = geteuid()
         let gid = getegid()
-        let whole = "0 0 4294967295"
-        if uid == 0, !mapRoot || gid == 0, File.write("/proc/\(pid)/uid_map", whole) == 0 {
-            let code = File.write("/proc/\(pid)/gid_map", whole)
+        if uid == 0, !mapRoot || gid == 0, let users = identity("uid_map"), let groups = identity("gid_map"),
+            File.write("/proc/\(pid)/uid_map", users) == 0
+        {
+            let code = File.write("/proc/\(pid)/gid_map", groups)
             guard code == 0 else { throw SandboxError("cannot map the sandbox's groups", errno: code) }
             return
         }
@@ -115,14 +130,35 @@ package struct RunningSandbox {
         guard code == 0 else { throw SandboxError("cannot map the sandbox's group", errno: code) }
     }
 
+    /// A map of every id that our own user namespace has to itself: all of them on a host, a range in a container.
+    private static func identity(_ file: String) -> String? {
+        guard let own = File.read("/proc/self/\(file)") else { return nil }
+        let lines = own.split(separator: "\n").compactMap { line -> String? in
+            let numbers = line.split(separator: " ")
+            return numbers.count == 3 ? "\(numbers[0]) \(numbers[0]) \(numbers[2])\n" : nil
+        }
+        return lines.isEmpty ? nil : lines.joined()
+    }
+
+    /// AppArmor (Ubuntu since 23.10) lets an ordinary user's namespaces be made, and then refuses whatever is done in them.
+    private static func explained(_ error: SandboxError) -> SandboxError {
+        guard geteuid() != 0, File.read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")?.first == "1" else {
+            return error
+        }
+        return SandboxError(
+            "AppArmor restricts user namespaces of ordinary users (\(error.description)): allow them with 'sysctl -w kernel.apparmor_restrict_unprivileged_userns=0'"
+        )
+    }
+
     /// Why clone refused.
     private static func diagnose(_ code: Int32) -> SandboxError {
         func number(_ path: String) -> Int? {
             File.read(path).flatMap { Int($0.filter { $0.isNumber }) }
         }
-        if number("/proc/sys/user/max_user_namespaces") == 0 {
+        for (file, kind) in [("user", "user"), ("net", "network"), ("mnt", "mount"), ("pid", "PID")]
+        where number("/proc/sys/user/max_\(file)_namespaces") == 0 {
             return SandboxError(
-                "user namespaces are switched off: allow them with 'sysctl -w user.max_user_namespaces=15000'")
+                "\(kind) namespaces are switched off: allow them with 'sysctl -w user.max_\(file)_namespaces=15000'")
         }
         if geteuid() != 0, number("/proc/sys/kernel/unprivileged_userns_clone") == 0 {
             return SandboxError(

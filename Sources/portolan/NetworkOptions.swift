@@ -1,5 +1,6 @@
 import ArgumentParser
 import Gateway
+import Glibc
 import Logging
 import Netstack
 import Sandbox
@@ -7,11 +8,17 @@ import Wire
 
 /// The options that `run` and `attach` share, checked, and what they make of the network.
 struct NetworkOptions: ParsableArguments {
-    @Option(help: "The sandbox's IPv4 subnet; the gateway gets .1, the sandbox .2, the host's alias the last address.")
+    @Option(
+        help:
+            "The sandbox's IPv4 subnet; the gateway gets .1, the sandbox .2, the host's alias the last; by default 10.0.2.0/24."
+    )
     var subnet: String?
 
-    @Option(help: "The sandbox's IPv6 subnet, a /64; the gateway gets ::1, the sandbox ::2, the host's alias ::fe.")
-    var subnet6 = "fd00:706f:7274::/64"
+    @Option(
+        help:
+            "The sandbox's IPv6 subnet, a /64; the gateway gets ::1, the sandbox ::2, the host's alias ::fe; by default fd00:706f:7274::/64."
+    )
+    var subnet6: String?
 
     @Option(help: "The interface's MTU, 68 to 65520; IPv6 needs 1280.")
     var mtu = 1500
@@ -48,21 +55,29 @@ struct NetworkOptions: ParsableArguments {
     var quiet = false
 
     private static let defaultSubnet = "10.0.2.0/24"
+    private static let defaultSubnet6 = "fd00:706f:7274::/64"
 
     func validate() throws {
         guard (68...65_520).contains(mtu) else { throw ValidationError("--mtu \(mtu): it must be 68 to 65520") }
         if let subnet { _ = try Self.family4(subnet) }
-        _ = try Self.family6(subnet6)
+        if let subnet6 { _ = try Self.family6(subnet6) }
         if let mac, Self.station(mac) == nil {
             throw ValidationError("--mac \(mac): not the MAC address of one station, such as 52:54:00:12:34:56")
         }
         guard !interface.isEmpty, interface.utf8.count < 16, interface != ".", interface != "..",
-            !interface.contains(where: { $0 == "/" || $0 == ":" || $0.isWhitespace })
-        else { throw ValidationError("--interface \(interface): a name has 1 to 15 bytes without '/', ':' and spaces") }
+            !interface.contains(where: { $0 == "/" || $0 == ":" || $0 == "%" || $0.isWhitespace })
+        else {
+            throw ValidationError("--interface \(interface): a name has 1 to 15 bytes without '/', ':', '%' and spaces")
+        }
+        guard !["lo", "all", "default"].contains(interface) else {
+            throw ValidationError("--interface \(interface): the kernel keeps this name for itself")
+        }
         for text in dns where Self.resolver(text) == nil {
             throw ValidationError("--dns \(text): not an address, such as 1.1.1.1, 1.1.1.1:5353 or [::1]:53")
         }
-        if let readyFD, readyFD < 0 { throw ValidationError("--ready-fd \(readyFD): not a descriptor") }
+        if let readyFD, readyFD < 0 || fcntl(readyFD, F_GETFD) < 0 {
+            throw ValidationError("--ready-fd \(readyFD): not an open descriptor")
+        }
         if verbose && quiet { throw ValidationError("--verbose and --quiet contradict each other") }
     }
 
@@ -78,13 +93,7 @@ struct NetworkOptions: ParsableArguments {
         let v4 = try Self.family4(try chosenSubnet(logger))
         var v6: Configuration.Family?
         if !noIPv6, mtu >= 1280 {
-            let family = try Self.family6(subnet6)
-            if let taken = HostAddresses.collision(with: family.prefix) {
-                throw StartFailure(
-                    "the subnet \(subnet6) overlaps \(taken.prefix) of the host's interface \(taken.interface): choose another with --subnet6"
-                )
-            }
-            v6 = family
+            v6 = try Self.family6(try chosenSubnet6(logger))
         } else if !noIPv6 {
             logger.notice("IPv6 is off: it needs an MTU of 1280, and --mtu is \(mtu)")
         }
@@ -119,6 +128,24 @@ struct NetworkOptions: ParsableArguments {
             return text
         }
         throw StartFailure("the host uses all of 10.0.0.0/16: choose a subnet with --subnet")
+    }
+
+    private func chosenSubnet6(_ logger: Logger) throws -> String {
+        if let subnet6 {
+            guard let prefix = Prefix(subnet6), let taken = HostAddresses.collision(with: prefix) else {
+                return subnet6
+            }
+            throw StartFailure(
+                "the subnet \(subnet6) overlaps \(taken.prefix) of the host's interface \(taken.interface): choose another with --subnet6"
+            )
+        }
+        for fourth in 0...255 {
+            let text = fourth == 0 ? Self.defaultSubnet6 : "fd00:706f:7274:\(String(fourth, radix: 16))::/64"
+            guard let prefix = Prefix(text), HostAddresses.collision(with: prefix) == nil else { continue }
+            if fourth != 0 { logger.notice("the host uses \(Self.defaultSubnet6) itself, so the sandbox gets \(text)") }
+            return text
+        }
+        throw StartFailure("the host uses all of \(Self.defaultSubnet6): choose a subnet with --subnet6")
     }
 
     private static func family4(_ text: String) throws -> Configuration.Family {

@@ -36,6 +36,8 @@ struct Run: ParsableCommand {
         let logger = options.logger
         let network = try options.network(logger)
         let status: Int32
+        // The command has no part in it: who waits for its end must not wait for the command.
+        if let fd = options.readyFD, fd > 2 { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
         do {
             let sandbox = try RunningSandbox(
                 starting: RunOptions(
@@ -68,12 +70,27 @@ struct Run: ParsableCommand {
         }
         sandbox.release()
         announceReady(options.readyFD)
+        letGoOfStandardStreams()
         network.run()
         return sandbox.reap()
     }
 
+    /// The gateway as name server, with the host's search list and options.
     private func resolvConf(_ network: NetworkConfiguration) -> String {
-        network.core.v4.map { "nameserver \($0.gateway)\n" } ?? ""
+        let server = network.core.v4.map { "nameserver \($0.gateway)\n" } ?? ""
+        let kept = HostResolverFile.lines(keyed: ["search", "domain", "options"])
+        return server + kept.map { $0 + "\n" }.joined()
+    }
+
+    /// From here on stdin and stdout are the command's alone, so that a reader of its output sees the end when the command
+    /// closes it. Stderr stays for the log.
+    private func letGoOfStandardStreams() {
+        guard options.capture != "-" else { return }
+        let null = unsafe open("/dev/null", O_RDWR | O_CLOEXEC)
+        guard null > 2 else { return }
+        dup2(null, 0)
+        dup2(null, 1)
+        close(null)
     }
 }
 

@@ -33,6 +33,10 @@ int host_socket_pair(int pair[2]);
 // (not the terminal: that one has reached the command already), or 0.
 int host_forwardable_signals(void);
 int host_signal_next(int fd);
+// The foreground process group of the controlling terminal, and taking the terminal back from a group that has died with it in hand
+// (an interactive shell inside cannot name our group, which is of another PID namespace, so it cannot give it back).
+int host_terminal_group(void);
+void host_terminal_take_back(void);
 // A signalfd for SIGINT, SIGTERM and SIGHUP, which are blocked.
 int host_stop_signals(void);
 
