@@ -276,6 +276,16 @@ int host_init(int control, char *const argv[]) {
 int host_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
     return mount(source, target, type, flags, data) < 0 ? -errno : 0;
 }
+int host_mount_over_link(const char *source, const char *link) {
+    int fd = open(link, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    char target[32];
+    snprintf(target, sizeof target, "/proc/self/fd/%d", fd);
+    int code = host_mount(source, target, NULL, MS_BIND, NULL);
+    close(fd);
+    return code;
+}
 int host_detach(const char *target) { return umount2(target, MNT_DETACH) < 0 ? -errno : 0; }
 unsigned long host_mount_bind(void) { return MS_BIND; }
 unsigned long host_mount_private(void) { return MS_REC | MS_PRIVATE; }

@@ -117,34 +117,10 @@ struct Interior {
             }
             return
         }
-        // A link into /run whose end does not exist (no systemd-resolved running): make it, on a tmpfs of the sandbox's own.
-        if var target = File.link("/etc/resolv.conf") {
-            if target.hasPrefix("../") { target = String(target.dropFirst(2)) }
-            let parts = target.split(separator: "/").map(String.init)
-            if parts.count >= 3, parts[0] == "run", let base = existingParent(parts) {
-                if unsafe host_mount("tmpfs", base, "tmpfs", host_mount_hardened(), "mode=0755,size=64k") == 0 {
-                    var path = ""
-                    for part in parts.dropLast() {
-                        path += "/" + part
-                        _ = unsafe mkdir(path, 0o755)
-                    }
-                    create("/" + parts.joined(separator: "/"), options.resolvConf)
-                    return
-                }
-            }
-        }
+        // A link whose end does not exist (no systemd-resolved running): covered itself.
+        if unsafe host_mount_over_link(file, "/etc/resolv.conf") == 0 { return }
         say(
             .warning,
             "the host has no /etc/resolv.conf to replace, so names in the sandbox need another way to the gateway")
-    }
-
-    private func existingParent(_ parts: [String]) -> String? {
-        var count = parts.count - 1
-        while count >= 1 {
-            let path = "/" + parts[0..<count].joined(separator: "/")
-            if File.exists(path) { return path }
-            count -= 1
-        }
-        return nil
     }
 }

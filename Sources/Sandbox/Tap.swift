@@ -113,12 +113,4 @@ enum File {
         defer { unsafe free(real) }
         return unsafe String(cString: real)
     }
-
-    static func link(_ path: String) -> String? {
-        var target = [UInt8](repeating: 0, count: 4096)
-        let count = unsafe target.withUnsafeMutableBufferPointer { buffer in
-            unsafe buffer.withMemoryRebound(to: CChar.self) { unsafe readlink(path, $0.baseAddress!, $0.count) }
-        }
-        return count < 0 ? nil : String(decoding: target[0..<count], as: UTF8.self)
-    }
 }

@@ -45,6 +45,8 @@ int host_stop_signals(void);
 int host_init(int control, char *const argv[]);
 
 int host_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
+// Binds a file over a symbolic link itself, wherever that leads.
+int host_mount_over_link(const char *source, const char *link);
 int host_detach(const char *target);
 unsigned long host_mount_bind(void), host_mount_private(void), host_mount_hardened(void), host_mount_read_only(void);
 
