@@ -358,26 +358,28 @@ class Terminal(Process):
         self.shell()
         self.type("ulimit -c 0\n")
         for key, status in (("\x03", 130), ("\x1c", 131)):
-            self.type("$PORTOLAN_TEST run -- sh -c 'echo wait''ing; exec sleep 20'\n")
+            self.type("$PORTOLAN_TEST run -- sh -c 'echo wait''ing; exec sleep 20'; echo sta''tus $?\n")
             self.expect("waiting")
             self.type(key)
-            time.sleep(0.3)
-            self.type("echo sta''tus $?\n")
             self.expect(f"status {status}")
+            self.expect("$ ")
 
     def test_stop_and_continue(self):
         """Ctrl-Z stops command and portolan, fg continues both, with the network"""
         self.shell()
-        self.type(f"$PORTOLAN_TEST run -- sh -c 'echo wait''ing; read line; ping -q -c1 -W3 {GATEWAY4} >/dev/null && echo go''t $line; exit 9'\n")
+        # What is typed before the shell has its terminal back is lost in the change of modes: wait for its prompt, and for the
+        # command to say that it goes on.
+        program = (f"import os, signal, sys; signal.signal(signal.SIGCONT, lambda *_: print('resu' + 'med', flush=True)); print('wait' + 'ing', flush=True)\\n"
+                   f"print('go' + 't', sys.stdin.readline()); sys.exit(9 if os.system('ping -q -c1 -W3 {GATEWAY4} >/dev/null') == 0 else 1)")
+        self.type(f"$PORTOLAN_TEST run -- {PYTHON} -I -S -c $'{program.replace(chr(39), chr(92) + chr(39))}'\n")
         self.expect("waiting")
         self.type("\x1a")
         self.expect("Stopped")
-        self.type("jobs; fg\n")
-        self.expect("run")
-        time.sleep(0.2)
+        self.expect("$ ")
+        self.type("fg; echo sta''tus $?\n")
+        self.expect("resumed")
         self.type("hello\n")
         self.expect("got hello")
-        self.type("echo sta''tus $?\n")
         self.expect("status 9")
 
     def test_shell_inside(self):
@@ -389,10 +391,11 @@ class Terminal(Process):
         self.type("stty -echo; echo in''side\n")
         before = self.expect("inside")
         self.assertNotIn("no job control", before)
-        self.type("sleep 30\n")
-        time.sleep(0.3)
+        self.type("sh -c 'echo wait''ing; exec sleep 30'\n")
+        self.expect("waiting")
         self.type("\x1a")
         self.expect("Stopped")
+        self.expect("$ ")
         self.type("kill %1; echo st''ill\n")
         self.expect("still")
         self.type("exit 5\n")
