@@ -386,7 +386,7 @@ class Terminal(Process):
         """an interactive bash inside has job control, and a script that ran it has its terminal back"""
         self.shell()
         # Not an interactive shell but a script in between: nobody else would take the terminal back.
-        script = self.lab.write("session.sh", "$PORTOLAN_TEST run -- bash --norc --noprofile -i\necho sta''tus $?\nread -r answer </dev/tty && echo answer $answer\n", 0o755)
+        script = self.lab.write("session.sh", "PS1='$ ' $PORTOLAN_TEST run -- bash --norc --noprofile -i\necho sta''tus $?\nread -r answer </dev/tty && echo answer $answer\n", 0o755)
         self.type(f"bash {script}\n")
         self.type("stty -echo; echo in''side\n")
         before = self.expect("inside")
