@@ -144,7 +144,7 @@ int host_socket_pair(int pair[2]) {
 }
 
 static void forwardable(sigset_t *set) {
-    static const int numbers[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGALRM, SIGVTALRM, SIGIO};
+    static const int numbers[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGALRM, SIGVTALRM, SIGIO, SIGTSTP};
     sigemptyset(set);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         sigaddset(set, numbers[i]);
@@ -182,6 +182,22 @@ void host_terminal_take_back(void) {
         tcsetpgrp(fd, getpgrp());
     }
     close(fd);
+}
+
+int host_stop_with_command(int control) {
+    unsigned char stop;
+    ssize_t n = recv(control, &stop, 1, MSG_DONTWAIT);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    if (n == 0)
+        return -EPIPE;
+    // Without a terminal nobody would continue us.
+    if (host_terminal_group() < 0)
+        return 0;
+    raise(SIGSTOP);
+    unsigned char go = SIGCONT;
+    send(control, &go, 1, MSG_NOSIGNAL);
+    return 0;
 }
 
 int host_stop_signals(void) {
@@ -259,9 +275,16 @@ int host_init(int control, char *const argv[]) {
         while (read(children, &ignored, sizeof ignored) > 0)
             ;
         int status, pid;
-        while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-            if (pid == command)
+        while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+            if (pid != command)
+                continue;
+            if (!WIFSTOPPED(status))
                 return exit_status(status);
+            // The other stop signals of a terminal reach portolan by themselves; SIGSTOP is between processes inside.
+            unsigned char stop = SIGTSTP;
+            if (WSTOPSIG(status) == SIGTSTP)
+                send(control, &stop, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
         if (fds[0].revents) {
             unsigned char number;
             ssize_t n = recv(control, &number, 1, MSG_DONTWAIT);

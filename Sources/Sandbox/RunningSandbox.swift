@@ -26,6 +26,8 @@ package struct RunningSandbox {
     package let exitFD: Int32
     /// Readable when a signal for the command has come.
     package let signalFD: Int32
+    /// Readable when init has something to say: the command was stopped (`stopped()`), or init has ended.
+    package var stopFD: Int32 { control }
     /// What the user should know, a sentence each.
     package let warnings: [String]
     private let pid: Int32
@@ -83,6 +85,9 @@ package struct RunningSandbox {
     /// Passes signals on to the command.
     package var signals: SignalForwarder { SignalForwarder(signalFD: signalFD, control: control) }
 
+    /// Stops this process as the terminal stopped the command. Call when `stopFD` is readable.
+    package func stopped() { _ = host_stop_with_command(control) }
+
     /// Waits for the end, still passing signals on, and gives the command's exit status, 128+N for a signal. The terminal,
     /// if it was ours when we started and a shell inside died with it, is ours again.
     package func reap() -> Int32 {
@@ -90,10 +95,12 @@ package struct RunningSandbox {
         var fds = [
             pollfd(fd: exitFD, events: Int16(POLLIN), revents: 0),
             pollfd(fd: signalFD, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: control, events: Int16(POLLIN), revents: 0),
         ]
         while fds[0].revents == 0 {
-            guard unsafe poll(&fds, 2, -1) >= 0 || errno == EINTR else { break }
+            guard unsafe poll(&fds, 3, -1) >= 0 || errno == EINTR else { break }
             if fds[1].revents != 0 { signals.forward() }
+            if fds[2].revents != 0, host_stop_with_command(control) < 0 { fds[2].fd = -1 }
         }
         defer { if hadTerminal { host_terminal_take_back() } }
         var status: Int32 = 0

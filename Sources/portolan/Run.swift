@@ -63,6 +63,7 @@ struct Run: ParsableCommand {
             try network.watch(fd: sandbox.exitFD) { network.stop() }
             let signals = sandbox.signals
             try network.watch(fd: sandbox.signalFD) { signals.forward() }
+            try network.watch(fd: sandbox.stopFD) { sandbox.stopped() }
         } catch {
             sandbox.kill()
             _ = sandbox.reap()

@@ -369,7 +369,7 @@ class Terminal(Process):
         self.shell()
         # What is typed before the shell has its terminal back is lost in the change of modes: wait for its prompt, and for the
         # command to say that it goes on.
-        program = (f"import os, signal, sys; signal.signal(signal.SIGCONT, lambda *_: print('resu' + 'med', flush=True)); print('wait' + 'ing', flush=True)\\n"
+        program = (f"import os, signal, sys; signal.signal(signal.SIGCONT, lambda *_: os.write(1, b'resu' + b'med')); print('wait' + 'ing', flush=True)\\n"
                    f"print('go' + 't', sys.stdin.readline()); sys.exit(9 if os.system('ping -q -c1 -W3 {GATEWAY4} >/dev/null') == 0 else 1)")
         self.type(f"$PORTOLAN_TEST run -- {PYTHON} -I -S -c $'{program.replace(chr(39), chr(92) + chr(39))}'\n")
         self.expect("waiting")
@@ -381,6 +381,19 @@ class Terminal(Process):
         self.type("hello\n")
         self.expect("got hello")
         self.expect("status 9")
+
+    def test_stop_refused(self):
+        """Ctrl-Z on a command that handles it stops nothing: the network goes on, and Ctrl-C works afterwards"""
+        self.shell()
+        program = (f"import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP]); print('wait' + 'ing', flush=True)\\n"
+                   f"signal.sigwait([signal.SIGTSTP]); print('no' + 't now', flush=True); print('pi' + 'ng', os.system('ping -q -c1 -W3 {GATEWAY4} >/dev/null'), flush=True); signal.pause()")
+        self.type(f"$PORTOLAN_TEST run -- {PYTHON} -I -S -c $'{program.replace(chr(39), chr(92) + chr(39))}' 2>/dev/null; echo sta''tus $?\n")
+        self.expect("waiting")
+        self.type("\x1a")
+        self.expect("not now")
+        self.expect("ping 0")
+        self.type("\x03")
+        self.assertNotIn("Stopped", self.expect("status 130"))
 
     def test_shell_inside(self):
         """an interactive bash inside has job control, and a script that ran it has its terminal back"""
@@ -396,7 +409,7 @@ class Terminal(Process):
         self.type("\x1a")
         self.expect("Stopped")
         self.expect("$ ")
-        self.type("kill %1; echo st''ill\n")
+        self.type("kill -9 %1; wait %1; echo st''ill\n")
         self.expect("still")
         self.type("exit 5\n")
         self.expect("status 5")

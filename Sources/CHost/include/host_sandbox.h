@@ -40,7 +40,11 @@ void host_terminal_take_back(void);
 // A signalfd for SIGINT, SIGTERM and SIGHUP, which are blocked.
 int host_stop_signals(void);
 
-// The sandbox's init: runs `argv`, forwards the signal numbers that arrive on `control` as bytes, reaps, and returns the
+// Init says on `control` when the terminal's SIGTSTP has stopped the command. This stops the calling process too, so that the
+// caller's shell learns of it, not before the command has put its terminal in order; once continued, it continues the command.
+// 0, or -errno when `control` has ended.
+int host_stop_with_command(int control);
+// The sandbox's init: runs `argv`, forwards the signal numbers that arrive on `control` as bytes, reports stops on it, reaps, and returns the
 // command's exit status (128+N for a signal, 127 not found, 126 not executable). When `control` ends, the parent is gone.
 int host_init(int control, char *const argv[]);
 
