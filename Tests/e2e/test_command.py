@@ -409,7 +409,7 @@ class Terminal(Process):
         self.type("\x1a")
         self.expect("Stopped")
         self.expect("$ ")
-        self.type("kill -9 %1; wait %1; echo st''ill\n")
+        self.type("disown -a; echo st''ill\n")
         self.expect("still")
         self.type("exit 5\n")
         self.expect("status 5")
