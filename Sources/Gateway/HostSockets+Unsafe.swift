@@ -10,7 +10,7 @@ internal import Wire
 //   Poll's token  =  FlowID.rawValue                        a callback finds its flow without a look-up
 //
 // Streams are watched for exactly what the core asks, so a guest that does not read costs no wake-ups. A socket of which
-// the core wants nothing just now is still watched for errors (EPOLLPRI brings EPOLLERR along), so that a reset is not
+// the core wants nothing just now is, until its end was read, still watched for errors (EPOLLPRI brings EPOLLERR along), so that a reset is not
 // missed; if that wakes us without an error (a hang-up), watching stops until the core wants something again.
 //
 // Datagram and echo sockets are always watched for reading. Their errors arrive in the error queue.
@@ -25,6 +25,8 @@ struct HostSockets: Outside, ~Copyable {
         var isConnecting = false
         /// epoll has reported EPOLLERR: the cause is found by the next read or write, watching again would spin.
         var hasError = false
+        /// The stream's end has been read: a hang-up would only wake us again and again.
+        var hasEnded = false
         /// A datagram socket's fields as last set.
         var fields: DatagramOptions?
     }
@@ -93,9 +95,8 @@ struct HostSockets: Outside, ~Copyable {
             return .failed(.exhausted)
         }
         Self.place(Record(fd: fd, poll: poll, flow: flow, isConnecting: isConnecting), in: &streams)
-        guard isConnecting else { return .done(0) }
-        poll.start(.writable)
-        return .wouldBlock
+        poll.start(isConnecting ? .writable : .readable)
+        return isConnecting ? .wouldBlock : .done(0)
     }
 
     /// The answer of a connect in progress: nil while there is none, `.some(nil)` for success.
@@ -105,7 +106,7 @@ struct HostSockets: Outside, ~Copyable {
         streams[index].isConnecting = false
         let code = host_stream_error(streams[index].fd)
         if code == 0 {
-            streams[index].poll?.stop()
+            streams[index].poll?.start(.readable)
             return .some(nil)
         }
         return HostError(errno: -code)
@@ -120,9 +121,9 @@ struct HostSockets: Outside, ~Copyable {
 
     mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
         guard let fd = stream(flow) else { return .failed(.reset) }
-        return unsafe space.withUnsafeMutableBytes { raw in
-            unsafe HostResult(host_receive(fd, raw.baseAddress, raw.count))
-        }
+        let count = unsafe space.withUnsafeMutableBytes { raw in unsafe host_receive(fd, raw.baseAddress, raw.count) }
+        if count == 0 { streams[Int(flow.index)].hasEnded = true }
+        return HostResult(count)
     }
 
     mutating func shutdownWrite(_ flow: FlowID) {
@@ -135,7 +136,8 @@ struct HostSockets: Outside, ~Copyable {
         var events: PollEvents = []
         if read { events.insert(.readable) }
         if write { events.insert(.writable) }
-        streams[index].poll?.start(events.isEmpty ? .prioritized : events)
+        let idle: PollEvents = streams[index].hasEnded ? [] : .prioritized
+        streams[index].poll?.start(events.isEmpty ? idle : events)
     }
 
     /// epoll said EPOLLERR: do not watch this one again.

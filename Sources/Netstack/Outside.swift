@@ -20,6 +20,7 @@ package protocol Outside: ~Copyable {
     // MARK: TCP sockets on the host
 
     /// Opens a stream socket for `flow` and starts to connect it. The answer, if `.wouldBlock`, comes as `Core.hostConnected`.
+    /// Once connected, its readiness to read is watched.
     mutating func connect(_ flow: FlowID, to target: HostTarget) -> HostResult
     /// Gives bytes to the flow's socket. `.done(n)`: the socket took the first n.
     mutating func send(_ flow: FlowID, _ bytes: RawSpan) -> HostResult

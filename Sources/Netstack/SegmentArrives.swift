@@ -52,7 +52,6 @@ extension Connection {
             snd.wl1 = segment.seq
             snd.wl2 = segment.ack
             openCongestionWindow()
-            flags.insert(.hostReadable)
         }
         acknowledgmentArrives(segment, now: now, shared: &shared)
         // Sixth, the URG bit: not carried yet; the bytes stay in the stream (issue 3 makes them out-of-band).

@@ -34,6 +34,7 @@ extension Connection {
     /// The host's socket is connected: SYN-RECEIVED, and our SYN-ACK goes out.
     mutating func answer<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
         state = .synReceived
+        flags.insert(.watchesRead)
         snd.una = snd.iss
         snd.nxt = snd.iss + 1
         snd.wl2 = snd.iss

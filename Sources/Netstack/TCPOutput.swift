@@ -214,7 +214,7 @@ extension Connection {
 
     private mutating func updateWatch<O: Outside & ~Copyable>(id: FlowID, outside: inout O) {
         // Nothing to read for until the window opens when the socket is known to be readable.
-        let read = !flags.contains(.hostReadable) && !flags.contains(.hostEnded) && state != .synReceived
+        let read = !flags.contains(.hostReadable) && !flags.contains(.hostEnded)
         let write = flags.contains(.hostFull)
         guard read != flags.contains(.watchesRead) || write != flags.contains(.watchesWrite) else { return }
         if read { flags.insert(.watchesRead) } else { flags.remove(.watchesRead) }

@@ -98,6 +98,7 @@ package struct ScriptedHost: Outside {
         if delay == 0 {
             if let error = script.connectError { return .failed(error) }
             socket.connected = true
+            socket.watchesRead = true
             return .done(0)
         }
         socket.connectAt = now + delay

@@ -148,6 +148,7 @@ package struct Simulation: ~Copyable {
             if socket.connectAt <= now {
                 host.sockets[i].connectAt = .never
                 host.sockets[i].connected = socket.script.connectError == nil
+                host.sockets[i].watchesRead = host.sockets[i].connected
                 core.hostConnected(socket.flow, socket.script.connectError, at: now, outside: &host)
                 busy = true
                 continue
