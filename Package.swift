@@ -12,11 +12,8 @@ let rules: [SwiftSetting] = [
     .strictMemorySafety(),
 ]
 
-/// A target below `name`, with the rules and its unit tests beside it.
-func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> [Target] {
-    [
-        .target(name: name, dependencies: dependencies, swiftSettings: rules)
-    ]
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: rules)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
@@ -38,27 +35,25 @@ let package = Package(
         .systemLibrary(name: "CUv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
         .systemLibrary(name: "CPcap", pkgConfig: "libpcap", providers: [.apt(["libpcap-dev"])]),
         .target(name: "CHost"),
-    ]
         // The core: no clock, no I/O, no imports but these.
-        + module("Wire")
-        + module("Netstack", ["Wire"])
-        + module("Resolver", ["Wire"])
+        module("Wire"),
+        module("Netstack", ["Wire"]),
+        module("Resolver", ["Wire"]),
         // The shell.
-        + module("Capture", ["Wire", "CPcap"])
-        + module("Uv", ["CUv"])
-        + module("Sandbox", ["Wire", "CHost", log])
-        + module("Gateway", ["Netstack", "Resolver", "Wire", "Uv", "Capture", "CHost", log])
+        module("Capture", ["Wire", "CPcap"]),
+        module("Uv", ["CUv"]),
+        module("Sandbox", ["Wire", "CHost", log]),
+        module("Gateway", ["Netstack", "Resolver", "Wire", "Uv", "Capture", "CHost", log]),
         // Test support: virtual clock, lossy wires, scripted peers.
-        + module("Simnet", ["Netstack", "Wire"])
-        + [
-            .executableTarget(
-                name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", log, arguments], swiftSettings: rules),
-            tests("WireTests", ["Wire"]),
-            tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt"]),
-            tests("ResolverTests", ["Resolver", "Wire"]),
-            tests("CaptureTests", ["Capture", "Wire"]),
-            tests("UvTests", ["Uv"]),
-            tests("SandboxTests", ["Sandbox", "Wire", "CHost"]),
-            tests("GatewayTests", ["Gateway", "Netstack", "Resolver", "Wire", "Uv", "CHost"]),
-        ]
+        module("Simnet", ["Netstack", "Wire"]),
+        .executableTarget(
+            name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", log, arguments], swiftSettings: rules),
+        tests("WireTests", ["Wire"]),
+        tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt"]),
+        tests("ResolverTests", ["Resolver", "Wire"]),
+        tests("CaptureTests", ["Capture", "Wire"]),
+        tests("UvTests", ["Uv"]),
+        tests("SandboxTests", ["Sandbox", "Wire", "CHost"]),
+        tests("GatewayTests", ["Gateway", "Netstack", "Resolver", "Wire", "Uv", "CHost"]),
+    ]
 )

@@ -67,7 +67,8 @@ package struct Name: Hashable, Sendable {
         if labels.count == 34, labels[33].elementsEqual("arpa".utf8), labels[32].elementsEqual("ip6".utf8) {
             var words: (hi: UInt64, lo: UInt64) = (0, 0)
             for index in (0..<32).reversed() {
-                guard labels[index].count == 1, let digit = Character(UnicodeScalar(labels[index][0])).hexDigitValue
+                guard labels[index].count == 1, let octet = labels[index].first,
+                    let digit = Character(UnicodeScalar(octet)).hexDigitValue
                 else { return nil }
                 if index >= 16 {
                     words.hi = words.hi << 4 | UInt64(digit)
