@@ -15,8 +15,8 @@ import Testing
             }
         }
         deinit {
-            for name in ["file", "other", "link"] { unlink("\(path)/\(name)") }
-            rmdir(path)
+            for name in ["file", "other", "link"] { _ = unsafe unlink("\(path)/\(name)") }
+            _ = unsafe rmdir(path)
         }
         func write(_ name: String, _ text: String) {
             let fd = unsafe open("\(path)/\(name)", O_WRONLY | O_CREAT | O_TRUNC, 0o600)
@@ -45,7 +45,7 @@ import Testing
         _ = file.changed()
         // The same length and perhaps the same second: the inode tells.
         folder.write("other", "two")
-        rename(folder.path + "/other", folder.path + "/file")
+        _ = unsafe rename(folder.path + "/other", folder.path + "/file")
         #expect(text(&file) == "two")
     }
 
@@ -53,11 +53,11 @@ import Testing
         let folder = Folder()
         folder.write("file", "one")
         folder.write("other", "two")
-        symlink(folder.path + "/file", folder.path + "/link")
+        _ = unsafe symlink(folder.path + "/file", folder.path + "/link")
         var file = HostFile(path: folder.path + "/link", limit: 100)
         #expect(text(&file) == "one")
-        unlink(folder.path + "/link")
-        symlink(folder.path + "/other", folder.path + "/link")
+        _ = unsafe unlink(folder.path + "/link")
+        _ = unsafe symlink(folder.path + "/other", folder.path + "/link")
         #expect(text(&file) == "two")
     }
 
@@ -68,7 +68,7 @@ import Testing
         #expect(text(&file) == nil)
         folder.write("file", "one")
         #expect(text(&file) == "one")
-        unlink(folder.path + "/file")
+        _ = unsafe unlink(folder.path + "/file")
         #expect(text(&file) == "")
     }
 
