@@ -63,7 +63,8 @@ package struct Attachment {
         guard netns >= 0 else {
             throw SandboxError(
                 errno == EACCES || errno == EPERM
-                    ? "the namespace \(path) belongs to another user" : "cannot open the namespace \(path)",
+                    ? "the namespace \(path) belongs to another user; run portolan as that user, or as root"
+                    : "cannot open the namespace \(path)",
                 errno: errno)
         }
         let userns = host_owning_userns(netns)

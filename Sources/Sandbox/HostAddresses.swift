@@ -24,9 +24,21 @@ package enum HostAddresses {
 
     /// The first of the host's subnets or routes that `prefix` overlaps.
     package static func collision(with prefix: Prefix) -> (interface: String, prefix: Prefix)? {
-        prefixes().first { $0.prefix.overlaps(prefix) }
-            ?? HostRoutes.all().first { $0.prefix.overlaps(prefix) }
+        everything().first { $0.prefix.overlaps(prefix) }
     }
+
+    /// The first of `candidates` that overlaps none of the host's subnets and routes; failing that, the first that overlaps
+    /// none of its subnets (a VPN may route all private addresses, but seldom uses them all).
+    package static func free(of candidates: [Prefix]) -> Prefix? {
+        for taken in [everything(), prefixes()] {
+            if let free = candidates.first(where: { candidate in !taken.contains { $0.prefix.overlaps(candidate) } }) {
+                return free
+            }
+        }
+        return nil
+    }
+
+    private static func everything() -> [(interface: String, prefix: Prefix)] { prefixes() + HostRoutes.all() }
 
     private static func text(_ address: UnsafeMutablePointer<sockaddr>?) -> String? {
         guard let address = unsafe address else { return nil }

@@ -54,7 +54,6 @@ struct NetworkOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Say only what is wrong.")
     var quiet = false
 
-    private static let defaultSubnet = "10.0.2.0/24"
     private static let defaultSubnet6 = "fd00:706f:7274::/64"
 
     func validate() throws {
@@ -121,13 +120,20 @@ struct NetworkOptions: ParsableArguments {
             )
         }
         // Nested sandboxes and QEMU's user network make 10.0.2.0/24 a common sight on a host.
-        for third in [2] + Array(3...254) {
-            let text = third == 2 ? Self.defaultSubnet : "10.0.\(third).0/24"
-            guard let prefix = Prefix(text), HostAddresses.collision(with: prefix) == nil else { continue }
-            if third != 2 { logger.notice("the host uses 10.0.2.0/24 itself, so the sandbox gets \(text)") }
-            return text
+        let candidates =
+            (2...254).map { "10.0.\($0).0/24" } + (0...254).map { "172.31.\($0).0/24" }
+            + (200...254).map { "192.168.\($0).0/24" }
+        return try free(of: candidates, option: "--subnet", logger)
+    }
+
+    private func free(of candidates: [String], option: String, _ logger: Logger) throws -> String {
+        guard let free = HostAddresses.free(of: candidates.compactMap { Prefix($0) }) else {
+            throw StartFailure("the host uses all subnets that would be the default: choose one with \(option)")
         }
-        throw StartFailure("the host uses all of 10.0.0.0/16: choose a subnet with --subnet")
+        if "\(free)" != candidates[0] {
+            logger.notice("the host uses \(candidates[0]) itself, so the sandbox gets \(free)")
+        }
+        return "\(free)"
     }
 
     private func chosenSubnet6(_ logger: Logger) throws -> String {
@@ -139,13 +145,8 @@ struct NetworkOptions: ParsableArguments {
                 "the subnet \(subnet6) overlaps \(taken.prefix) of the host's interface \(taken.interface): choose another with --subnet6"
             )
         }
-        for fourth in 0...255 {
-            let text = fourth == 0 ? Self.defaultSubnet6 : "fd00:706f:7274:\(String(fourth, radix: 16))::/64"
-            guard let prefix = Prefix(text), HostAddresses.collision(with: prefix) == nil else { continue }
-            if fourth != 0 { logger.notice("the host uses \(Self.defaultSubnet6) itself, so the sandbox gets \(text)") }
-            return text
-        }
-        throw StartFailure("the host uses all of \(Self.defaultSubnet6): choose a subnet with --subnet6")
+        let more = (1...255).map { "fd00:706f:7274:\(String($0, radix: 16))::/64" }
+        return try free(of: [Self.defaultSubnet6] + more, option: "--subnet6", logger)
     }
 
     private static func family4(_ text: String) throws -> Configuration.Family {

@@ -202,6 +202,18 @@ class Leftovers(Process):
         self.assertTrue(readable, "portolan or its init holds the pipe open")
         self.assertEqual(process.stdout.read(), b"")
 
+    def test_closed_streams(self):
+        """a caller without stdin, stdout or stderr: the command runs, and has none either"""
+        for closed in ("<&-", "<&- >&-", "<&- >&- 2>&-"):
+            with self.subTest(closed):
+                path = self.lab.path("descriptors")
+                inner = f"for n in 0 1 2; do test -e /proc/self/fd/$n && echo $n; done > {path}; exit 4"
+                result = self.lab.host.run(["sh", "-c", f'"$@" {closed}', "sh", *self.argv(["sh", "-c", inner])])
+                self.assertEqual(result.code, 4, str(result))
+                with open(path) as file:
+                    # The loop's own stdout is the file.
+                    self.assertEqual(file.read().split(), ["1"] + (["2"] if "2" not in closed else []))
+
     def test_interface_deleted(self):
         """a command that deletes its interface still gets signals and its status is reported"""
         process = self.launch("""
@@ -213,6 +225,28 @@ time.sleep(60)
 """, "--map-root")
         os.kill(self.portolan(process), signal.SIGUSR1)
         self.assertEqual(process.wait(5), 7)
+
+
+class Nested(Process):
+    def test_nested(self):
+        """a sandbox in a sandbox, for root and an ordinary user: other subnets, and the network reaches through both"""
+        for user in (None, True) if self.lab.is_real_root else (None,):
+            with self.subTest(user=user):
+                inner = ["sh", "-c", "ip -o addr show tap0; ping -q -c1 -W3 198.51.100.2 >/dev/null && echo reached"]
+                result = self.inside([*self.command, "run", "--", *inner], user=user)
+                for wanted in ("10.0.3.2/24", "fd00:706f:7274:1::2/64", "reached"):
+                    self.assertIn(wanted, result.out, str(result))
+
+    def test_routes_of_a_vpn(self):
+        """a host that routes all of 10.0.0.0/8 elsewhere: the default moves out of it, a chosen subnet is refused"""
+        script = "ip route add 10.0.0.0/8 via 198.51.100.2; ip route add 172.16.0.0/12 via 198.51.100.2; " + (
+            '"$@" run -- ip -4 -o addr show tap0; "$@" run --subnet 10.9.0.0/16 -- true; echo $?')
+        # Routes of a namespace of its own: a sandbox with root inside.
+        script = script.replace("198.51.100.2", GATEWAY4)
+        result = self.inside(["sh", "-c", script, "sh", *self.command], "--map-root")
+        self.assertIn("192.168.200.2/24", result.out, str(result))
+        self.assertEqual(result.out.split()[-1], "125", str(result))
+        self.assertIn("10.0.0.0/8", result.err)
 
 
 class Identity(Process):
