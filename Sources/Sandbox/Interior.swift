@@ -12,6 +12,9 @@ internal import Wire
 //   report     "ready", or the sentence that says what went wrong
 //   wait       for "go", then become init (host_init)
 //
+// /etc/resolv.conf is bound over where its links lead, or over the link itself when that is nowhere. Where the kernel refuses a
+// fresh /proc (some container masks parts of it) the sandbox goes on with the host's, and says so.
+//
 // All files that are made live on a tmpfs of the private mount namespace, so nothing is left on the host, even after
 // SIGKILL. The process is single-threaded and was forked from one: Swift's runtime has nothing that a fork breaks.
 

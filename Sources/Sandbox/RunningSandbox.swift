@@ -14,8 +14,14 @@ internal import Glibc
 // Life and death. The child gets SIGKILL when the parent dies (PR_SET_PDEATHSIG) and sees its socket close; when the child,
 // which is init, ends, the kernel kills all that is left in the PID namespace. So neither outlives the other.
 //
-// Ids. A caller without privilege may map one uid and one gid: its own, to itself or to 0. Real root maps every id
-// to itself, so that programs inside can change users (apt does).
+// Signals. Command, init and portolan are one process group, so what a terminal generates reaches the command by itself; of what
+// arrives here only signals that somebody sent are passed on (SignalForwarder). Ctrl-Z is the exception: it is blocked here, and
+// portolan stops when init reports that the command did, so that the caller's shell takes the terminal from a command that
+// has let go of it, and a command that handles Ctrl-Z keeps its network. What it does not do: tell a signal sent to the whole
+// group (`kill -TERM -PGID`) from one sent to portolan; the command gets that twice.
+//
+// Ids. A caller without privilege may map one uid and one gid: its own, to itself or to 0. Root maps every id
+// of its user namespace to itself, so that programs inside can change users (apt does).
 
 /// A sandbox with its command about to run or running.
 package struct RunningSandbox {
