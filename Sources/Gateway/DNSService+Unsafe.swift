@@ -127,11 +127,16 @@ final class NameService {
         let alive = stream.ready(status: status, now: now) { queries.append($0) }
         for query in queries {
             let bytes = unsafe query.span.bytes
+            stream.pending += 1
             forwarder.query(bytes, client: register(.stream(number)), transport: .tcp, now: now)
         }
-        // A guest that has sent its FIN still wants its answers: they are written before the stream closes.
         act(now)
-        if !alive { end(number) }
+        if alive { endIfDone(number) } else { end(number) }
+    }
+
+    /// Closes a stream whose guest has sent its FIN once it has all its answers (RFC 7766 section 6.2.3).
+    private func endIfDone(_ number: UInt32) {
+        if let stream = streams[number], stream.hasEnded, stream.isIdle { end(number) }
     }
 
     private func end(_ number: UInt32) {
@@ -177,10 +182,14 @@ final class NameService {
                 switch client {
                 case .datagram(let port): answers.append((port, bytes))
                 case .stream(let number):
-                    if streams[number]?.send(bytes, now: now) == false { end(number) }
+                    if isLast { streams[number]?.pending -= 1 }
+                    if streams[number]?.send(bytes, now: now) == false { end(number) } else { endIfDone(number) }
                 }
             case .drop(let token):
-                clients[token] = nil
+                if case .stream(let number)? = clients.removeValue(forKey: token) {
+                    streams[number]?.pending -= 1
+                    endIfDone(number)
+                }
             case .send(let upstream, let transport, let bytes, let id):
                 if let channel = upstreams.send(bytes, to: upstream, transport: transport, now: now) {
                     forwarder.sent(id: id, via: channel)

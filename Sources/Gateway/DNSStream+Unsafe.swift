@@ -5,6 +5,9 @@ internal import Uv
 // DNS over a stream (RFC 1035 section 4.2.2, RFC 7766): each message behind its length in two bytes. One side is a guest's
 // connection (our end of a socket pair), the other a connection to an upstream; the framing is the same.
 //
+// A peer that has sent its FIN may still wait for answers: `hasEnded` then says that nothing more comes in, and the owner closes
+// the stream when `isIdle`.
+//
 // Bounds: input never holds more than one message and what one read brought; output is capped, and a peer that lets it fill is
 // cut off.
 
@@ -18,6 +21,10 @@ final class DNSStream {
     private var input: [UInt8] = []
     private var output: [UInt8] = []
     private(set) var isConnecting: Bool
+    /// The peer's FIN has been read.
+    private(set) var hasEnded = false
+    /// Messages delivered whose answers are still to be sent: kept by the owner.
+    var pending = 0
     /// When something last passed, nanoseconds of the monotonic clock.
     private(set) var lastUsed: Int64
 
@@ -41,8 +48,14 @@ final class DNSStream {
         Glibc.close(fd)
     }
 
+    /// Nothing is owed to the peer.
+    var isIdle: Bool { pending == 0 && output.isEmpty }
+
     private func watch() {
-        poll.start(isConnecting ? .writable : output.isEmpty ? .readable : [.readable, .writable])
+        var events: PollEvents = output.isEmpty && !isConnecting ? [] : .writable
+        // The end of the stream stays readable for ever.
+        if !isConnecting && !hasEnded { events.insert(.readable) }
+        poll.start(events)
     }
 
     /// Queues a message. False when the peer does not read.
@@ -54,7 +67,7 @@ final class DNSStream {
         return isConnecting ? true : flush()
     }
 
-    /// Handles readiness. `deliver` gets each whole message. False when the stream has ended.
+    /// Handles readiness. `deliver` gets each whole message. False when the stream is broken; see also `hasEnded`.
     func ready(status: Int32, now: Int64, deliver: ([UInt8]) -> Void) -> Bool {
         guard status == 0 else { return false }
         if isConnecting {
@@ -62,9 +75,14 @@ final class DNSStream {
             isConnecting = false
         }
         guard flush() else { return false }
+        if hasEnded { return true }
         var buffer = [UInt8](repeating: 0, count: 16_384)
         let count = unsafe host_receive(fd, &buffer, buffer.count)
-        if count == 0 { return false }
+        if count == 0 {
+            hasEnded = true
+            watch()
+            return true
+        }
         if count < 0 { return count == -Int(EAGAIN) || count == -Int(EINTR) }
         lastUsed = now
         input += buffer[0..<count]

@@ -153,7 +153,7 @@ final class DNSUpstreams {
             let alive = stream.ready(status: status, now: now) { bytes in
                 events.append(.message(upstream: channel.upstream, transport: .tcp, channel: number, bytes: bytes))
             }
-            if !alive {
+            if !alive || stream.hasEnded {
                 close(number)
                 events.append(
                     .failed(
