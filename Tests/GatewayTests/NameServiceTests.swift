@@ -136,7 +136,7 @@ import Wire
         shutdown(pair[0], Int32(SHUT_WR))
 
         let connection = try wait {
-            let fd = unsafe accept(upstream.tcp, nil, nil)
+            let fd = accept(upstream.tcp, nil, nil)
             return fd >= 0 ? fd : nil
         }
         var arrived: [UInt8] = []
@@ -171,7 +171,7 @@ import Wire
         let query = Self.framed(Self.query(1, "a"))
         _ = unsafe send(pair[0], query, query.count, 0)
         let accepted = { () -> Int32? in
-            let fd = unsafe accept(upstream.tcp, nil, nil)
+            let fd = accept(upstream.tcp, nil, nil)
             return fd >= 0 ? fd : nil
         }
         close(try wait(accepted))
