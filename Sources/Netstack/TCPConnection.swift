@@ -158,6 +158,8 @@ enum TCPLimits {
     static let synAckRetries: UInt8 = 5
     /// RFC 9293 section 3.8.6.3 allows 0.5 s; a short wait lets an answer carry the ACK.
     static let delayedAck = Int64.milliseconds(10)
+    /// Bytes that are acknowledged at once, however few segments they are.
+    static let promptAck = 16 << 10
     /// RFC 1122 4.2.3.6.
     static let keepAliveIdle = Int64.seconds(7200)
     static let keepAliveInterval = Int64.seconds(75)

@@ -19,7 +19,8 @@ extension Connection {
 
     /// RFC 9293 section 3.8.6.3: at least every second full segment at once; less waits for company.
     mutating func scheduleAck(bytes: Int, now: Instant) {
-        if rcv.nxt - rcv.acked >= 2 * snd.mss || bytes == 0 {
+        // With segments of 64 KiB a second one may be long in coming: the sender's window holds only a few.
+        if rcv.nxt - rcv.acked >= min(2 * snd.mss, TCPLimits.promptAck) || bytes == 0 {
             flags.insert(.ackNow)
         } else if ackAt == .never {
             ackAt = now + TCPLimits.delayedAck
