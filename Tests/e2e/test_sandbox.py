@@ -62,7 +62,9 @@ echo "bound $new_ip_address $new_routers $new_domain_name_servers"
         self.not_the_standin()
         self.need("dhclient")
         script = self.lab.write("dhclient6.sh", """#!/bin/sh
-[ "$reason" = PREINIT6 ] && ip link set "$interface" up && sleep 2
+# dhclient binds to the link-local address, which is tentative until duplicate address detection is through.
+[ "$reason" = PREINIT6 ] && ip link set "$interface" up && for i in $(seq 100); do
+    ip -6 -o addr show dev "$interface" scope link | grep -v tentative | grep -q fe80 && break; sleep 0.1; done
 [ "$reason" = BOUND6 ] && echo "bound $new_ip6_address $new_dhcp6_name_servers"
 exit 0
 """, 0o755)
