@@ -8,8 +8,6 @@ internal import Netstack
 struct GuestLink: ~Copyable {
     var tap: GuestTap
     var capture: CaptureFile?
-    private(set) var framesSent: UInt64 = 0
-    private(set) var framesRefused: UInt64 = 0
 
     init(tap: consuming GuestTap, capture: CaptureFile?) {
         self.tap = tap
@@ -17,11 +15,7 @@ struct GuestLink: ~Copyable {
     }
 
     mutating func transmit(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {
-        guard tap.write(offload, header: header, payload: payload) else {
-            framesRefused &+= 1
-            return false
-        }
-        framesSent &+= 1
+        guard tap.write(offload, header: header, payload: payload) else { return false }
         if capture != nil { record(header, payload) }
         return true
     }

@@ -201,8 +201,17 @@ package final class Network {
         }
         if core.nextDeadline <= now { core.advance(to: now, outside: &sockets) }
         core.flush(at: now, outside: &sockets)
+        keepCapture()
         if core.hasPendingOutput { idle.start() } else { idle.stop() }
         arm(now)
+    }
+
+    /// While a capture is on, each turn's frames are in the file when the turn ends: whoever reads along sees them, and a kill
+    /// loses none. A full disk is said once and does not stop the network.
+    private func keepCapture() {
+        guard let capture = sockets.link.capture else { return }
+        capture.flush()
+        if let failure = capture.takeFailure() { logger.warning("\(failure)") }
     }
 
     private func arm(_ now: Instant) {

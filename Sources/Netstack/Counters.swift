@@ -23,11 +23,6 @@ package struct Counters: Sendable {
     package var bytesSent: UInt64 = 0
     /// The link could not take a frame.
     package var linkBusy: UInt64 = 0
-    package var connectionsOpened: UInt64 = 0
-    package var connectionsRefused: UInt64 = 0
-    package var segmentsRetransmitted: UInt64 = 0
-    package var segmentsOutOfOrder: UInt64 = 0
-    package var challengeAcks: UInt64 = 0
 
     package init() {}
 

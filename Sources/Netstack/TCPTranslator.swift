@@ -299,7 +299,7 @@ package struct TCPTranslator: ~Copyable {
             drop(index, reset: reset, outside: &outside)
         case .timeWait:
             connections[index].sendAck(now: now, shared: &shared, outside: &outside)
-            timeWaits.insert(connections[index], now: now, secret: secret)
+            timeWaits.insert(connections[index], now: now)
             drop(index, reset: false, outside: &outside)
         }
     }

@@ -35,7 +35,7 @@ struct TimeWaitTable: ~Copyable {
     var count: Int { records.count }
     var nextDeadline: Instant { timers.next }
 
-    mutating func insert(_ connection: Connection, now: Instant, secret: UInt64) {
+    mutating func insert(_ connection: Connection, now: Instant) {
         if records.count == capacity, let oldest = timers.popDue(at: .never) { remove(oldest) }
         let record = TimeWaitRecord(
             key: connection.key, hash: connection.hash, mac: connection.guestMAC, sndNxt: connection.snd.nxt,

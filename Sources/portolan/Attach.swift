@@ -22,10 +22,7 @@ struct Attach: ParsableCommand {
         let configuration = try options.network(logger)
         do {
             let attachment = try Attachment(to: target, interface: options.interfaceOptions(configuration))
-            for warning in attachment.warnings { logger.warning("\(warning)") }
-            if let missing = attachment.features.missing {
-                logger.notice("the tap works without these offloads: \(missing)")
-            }
+            report(attachment.warnings, attachment.features, to: logger)
             let network = try Network(configuration: configuration, tap: attachment.tap, logger: logger)
             let stop = StopSignals()
             try network.watch(fd: stop.fd) { network.stop() }

@@ -55,8 +55,7 @@ struct Run: ParsableCommand {
     private func serve(
         _ sandbox: RunningSandbox, _ configuration: NetworkConfiguration, _ logger: Logger
     ) throws -> Int32 {
-        for warning in sandbox.warnings { logger.warning("\(warning)") }
-        if let missing = sandbox.features.missing { logger.notice("the tap works without these offloads: \(missing)") }
+        report(sandbox.warnings, sandbox.features, to: logger)
         let network: Network
         do {
             network = try Network(configuration: configuration, tap: sandbox.tap, logger: logger)
@@ -93,6 +92,12 @@ struct Run: ParsableCommand {
         dup2(null, 1)
         close(null)
     }
+}
+
+/// Logs what the set-up of the interface had to say.
+func report(_ warnings: [String], _ features: TapFeatures, to logger: Logger) {
+    for warning in warnings { logger.warning("\(warning)") }
+    if let missing = features.missing { logger.notice("the tap works without these offloads: \(missing)") }
 }
 
 /// Tells whoever waits on `--ready-fd` that the network is up.

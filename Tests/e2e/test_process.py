@@ -73,6 +73,12 @@ class Status(unittest.TestCase):
                 self.assertEqual(result.returncode, 125, result)
                 self.assertIn(word, result.stderr)
 
+    def test_full_disk(self):
+        """a capture on a full disk is said once; the network goes on and the command's status stays"""
+        result = run("run", "--capture", "/dev/full", "--", "sh", "-c", "ping -q -c5 -i0.2 10.0.2.1 >/dev/null && exit 4")
+        self.assertEqual(result.returncode, 4, result)
+        self.assertEqual(result.stderr.count("The capture ends early"), 1, result)
+
     def test_subnet_collision(self):
         """a subnet that the host uses is refused when asked for, and avoided when it was the default"""
         inner = ("ip link add d0 type veth peer name d1 && ip addr add 10.0.2.77/24 dev d0 && ip link set d0 up || exit 77; "
