@@ -199,17 +199,19 @@ extension Connection {
         retransmitAt = now + rto
     }
 
-    /// RFC 9293 section 3.8.6.2.2: tell of a window that has opened by two segments or half the buffer.
+    /// RFC 9293 section 3.8.6.2.2: tell of a window that has opened, when the guest may be waiting for that: it has less
+    /// room than one of its segments (Linux then waits 200 ms and probes) or than half a super-frame.
     private func windowReopened(_ shared: borrowing TCPShared) -> Bool {
         guard state == .established || state == .finWait1 || state == .finWait2, !flags.contains(.guestEnded) else {
             return false
         }
+        let segment = shared.mtu - (key.isV4 ? 40 : 60)
         // A guest with room to go on learns of more with the next ACK.
-        guard receiveWindow < ChunkPool.chunkSize / 2 else { return false }
+        guard receiveWindow < max(segment, ChunkPool.chunkSize / 2) else { return false }
         // What the field can say, and nothing before the guest's first byte: it cannot have used what it was granted.
         guard rcv.nxt - rcv.irs > 1 else { return false }
         let edge = rcv.nxt + min(shared.window(held: heldBytes(in: shared)), 65_535 << Int(rcv.shift))
-        return edge - rcv.edge >= 2 * ChunkPool.chunkSize || rcv.edge == rcv.nxt && edge > rcv.edge
+        return edge - rcv.edge >= (receiveWindow < segment ? segment : 2 * ChunkPool.chunkSize)
     }
 
     private mutating func updateWatch<O: Outside & ~Copyable>(id: FlowID, outside: inout O) {

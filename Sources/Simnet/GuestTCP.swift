@@ -170,8 +170,10 @@ package struct GuestTCP {
         guard state == .open else { return }
         if nxt == una {
             guard waiting else { return }
-            // A probe left of the window, as Linux sends it.
+            // A probe as Linux sends it: what a small window takes, or a number left of a closed one.
             windowProbes += 1
+            let size = min(peerWindow, dataEnd - nxt, segmentSize)
+            if size > 0 { return sendNew(size, now) }
             emit([.ack], number: una - 1, 0..<0, TCPOptions(), now)
             timerAt = now + min(rto << Int64(min(backoff, 8)), .seconds(60))
             return
@@ -384,13 +386,10 @@ package struct GuestTCP {
         while nxt < dataEnd {
             let room = min(peerWindow, cwnd) - (nxt - una)
             let size = min(room, dataEnd - nxt, segmentSize * max(1, min(options.superSegments, 64_000 / segmentSize)))
-            // Nothing smaller than a segment while more is waiting and something is in flight.
-            if size <= 0 || size < segmentSize && size < dataEnd - nxt && nxt > una { break }
-            if timed == nil, nxt == highest { timed = (nxt, now) }
-            sendFrom(nxt, limit: size, now)
-            nxt += size
-            highest = max(highest, nxt)
-            if timerAt == .never || una == nxt - size { timerAt = now + rto }
+            // Nothing smaller than a segment while more is waiting, not even with nothing in flight: Linux (tcp_snd_wnd_test)
+            // leaves a window that is smaller than a segment to the probe.
+            if size <= 0 || size < segmentSize && size < dataEnd - nxt { break }
+            sendNew(size, now)
         }
         if let fin = finNumber, nxt == fin {
             emit([.fin, .ack], number: fin, 0..<0, TCPOptions(), now)
@@ -399,6 +398,14 @@ package struct GuestTCP {
             timerAt = now + rto
         }
         if nxt == una, waiting, timerAt == .never { timerAt = now + rto }
+    }
+
+    private mutating func sendNew(_ size: Int, _ now: Instant) {
+        if timed == nil, nxt == highest { timed = (nxt, now) }
+        sendFrom(nxt, limit: size, now)
+        nxt += size
+        highest = max(highest, nxt)
+        if timerAt == .never || una == nxt - size { timerAt = now + rto }
     }
 
     /// Up to `limit` sequence numbers from `number`: text, and FIN where it stands.

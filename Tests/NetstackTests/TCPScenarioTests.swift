@@ -310,6 +310,25 @@ import Wire
         #expect(simulation.violations.isEmpty)
     }
 
+    @Test(arguments: [1500, 9000, 65_520])
+    func aHostThatStopsAndGoesNeverLeavesTheGuestToItsProbe(mtu: Int) {
+        // The host reads in lumps, so its socket fills and the window shrinks again and again. A window below one segment of
+        // the guest is as good as closed; it must hear of the room without having to ask (200 ms a time).
+        var simulation = Simulation(Simulation.configuration(mtu: mtu) { _ in })
+        simulation.host.script.sendBuffer = 2_500_000
+        simulation.host.script.readSize = 700_000
+        simulation.host.script.readInterval = .milliseconds(5)
+        var options = GuestTCP.Options()
+        options.mss = mtu - 40
+        options.superSegments = 44
+        let count = 20_000_000
+        simulation.connect(options, stream: Self.bytes(count))
+        simulation.run(for: .seconds(60)) { $0.host.sockets.first?.closed == true }
+        #expect(simulation.host.sockets[0].received.count == count)
+        #expect(simulation.guests[0].windowProbes == 0)
+        #expect(simulation.core.tcpCounters.timeouts == 0)
+    }
+
     @Test func aClosedGuestWindowIsProbedAndReopens() {
         var simulation = Simulation()
         simulation.host.script.stream = Self.bytes(200_000)
