@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -348,3 +349,8 @@ ssize_t host_receive(int fd, void *space, size_t length) {
 }
 
 void host_shutdown_write(int fd) { shutdown(fd, SHUT_WR); }
+
+long host_preemptions(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}

@@ -8,6 +8,8 @@ internal import Netstack
 struct GuestLink: ~Copyable {
     var tap: GuestTap
     var capture: CaptureFile?
+    /// Bytes of frames that passed, both ways.
+    var bytes: UInt64 = 0
 
     init(tap: consuming GuestTap, capture: CaptureFile?) {
         self.tap = tap
@@ -16,6 +18,7 @@ struct GuestLink: ~Copyable {
 
     mutating func transmit(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {
         guard tap.write(offload, header: header, payload: payload) else { return false }
+        bytes &+= UInt64(header.byteCount + payload.byteCount)
         if capture != nil { record(header, payload) }
         return true
     }

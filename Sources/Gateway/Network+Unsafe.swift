@@ -13,8 +13,8 @@ internal import Wire
 //   prepare    once, before the loop sleeps again: answers of the name service, timers that are due, then one `flush`,
 //              in which every connection with something to say says it in as few frames as it can
 //
-// While the core still has output (bursts are bounded), an idle handle keeps the loop from sleeping. One timer stands
-// for all of the core's deadlines; it may fire early, never late.
+// While the core still has output (bursts are bounded), or while looking again beats sleeping (`BusyPoll`), an idle handle
+// keeps the loop from sleeping. One timer stands for all of the core's deadlines; it may fire early, never late.
 //
 // Callbacks carry no Swift object: the context is a box with an unretained pointer to the network, the token is a flow's
 // number. The network lives until `run` returns.
@@ -37,6 +37,7 @@ package final class Network {
     private var lastFrameAt = Instant(nanoseconds: 0)
     private var watchers: [(poll: Poll, act: () -> Void)] = []
     private let batch = DatagramBatch()
+    private var busyPoll: BusyPoll
 
     /// Frames read from the tap before everybody else gets a turn.
     private static let framesPerTurn = 64
@@ -54,6 +55,7 @@ package final class Network {
         unsafe box.initialize(to: nil)
         let context = unsafe UnsafeMutableRawPointer(box)
         self.logger = logger
+        busyPoll = BusyPoll(limitNanoseconds: Int64(configuration.busyPollMicroseconds) * 1000)
         var random = SystemRandomNumberGenerator()
         core = Core(configuration.core, seed: random.next(), at: Instant(nanoseconds: monotonicNanoseconds()))
         names = NameService(loop: loop, configuration: configuration, logger: logger)
@@ -102,6 +104,7 @@ package final class Network {
         defer { sockets.endTrain() }
         let isStream = now - lastFrameAt < Self.streamGap
         lastFrameAt = now
+        busyPoll.eventCame(at: now)
         for _ in 0..<Self.framesPerTurn {
             switch sockets.link.tap.read() {
             case .empty: return
@@ -111,6 +114,7 @@ package final class Network {
                 if sockets.link.capture != nil {
                     sockets.link.record(sockets.link.tap.frame(length), RawSpan())
                 }
+                sockets.link.bytes &+= UInt64(length)
                 receive(length, offload, now)
                 if !isStream, length < 2048 { return }
                 sinceFlush += length
@@ -137,6 +141,7 @@ package final class Network {
 
     fileprivate func streamReady(_ flow: FlowID, _ events: PollEvents, status: Int32) {
         let now = self.now
+        busyPoll.eventCame(at: now)
         if let outcome = sockets.connectEnded(flow) {
             core.hostConnected(flow, outcome, at: now, outside: &sockets)
             return
@@ -153,6 +158,7 @@ package final class Network {
 
     fileprivate func datagramReady(_ flow: FlowID, status: Int32) {
         let now = self.now
+        busyPoll.eventCame(at: now)
         if status < 0 {
             drainErrors(flow, now)
             sockets.rewatch(flow)
@@ -202,7 +208,9 @@ package final class Network {
         if core.nextDeadline <= now { core.advance(to: now, outside: &sockets) }
         core.flush(at: now, outside: &sockets)
         keepCapture()
-        if core.hasPendingOutput { idle.start() } else { idle.stop() }
+        let looksAgain = busyPoll.looksAgain(
+            at: now, bytes: sockets.link.bytes, preemptions: host_preemptions())
+        if looksAgain || core.hasPendingOutput { idle.start() } else { idle.stop() }
         arm(now)
     }
 

@@ -9,10 +9,15 @@ package struct NetworkConfiguration: Sendable {
     package var resolvers: [Endpoint]
     /// A pcap file that gets every frame.
     package var capturePath: String?
+    /// How long at most to look for the next event before sleeping; 0 sleeps at once.
+    package var busyPollMicroseconds: Int
 
-    package init(core: Configuration, resolvers: [Endpoint] = [], capturePath: String? = nil) {
+    package init(
+        core: Configuration, resolvers: [Endpoint] = [], capturePath: String? = nil, busyPollMicroseconds: Int = 50
+    ) {
         self.core = core
         self.resolvers = resolvers
         self.capturePath = capturePath
+        self.busyPollMicroseconds = busyPollMicroseconds
     }
 }

@@ -39,6 +39,10 @@ struct NetworkOptions: ParsableArguments {
     @Option(help: "Write every frame to this pcap file.")
     var capture: String?
 
+    @Option(
+        help: "Microseconds to look for the next packet before sleeping, when that pays; 0 never does, at most 1000.")
+    var busyPoll = 50
+
     @Flag(name: .customLong("no-ipv6"), help: "IPv4 only.")
     var noIPv6 = false
 
@@ -58,6 +62,9 @@ struct NetworkOptions: ParsableArguments {
 
     func validate() throws {
         guard (68...65_520).contains(mtu) else { throw ValidationError("--mtu \(mtu): it must be 68 to 65520") }
+        guard (0...1000).contains(busyPoll) else {
+            throw ValidationError("--busy-poll \(busyPoll): it must be 0 to 1000 microseconds")
+        }
         if let subnet { _ = try Self.family4(subnet) }
         if let subnet6 { _ = try Self.family6(subnet6) }
         if let mac, Self.station(mac) == nil {
@@ -100,7 +107,8 @@ struct NetworkOptions: ParsableArguments {
             v4: v4, v6: v6, gatewayLinkLocal: IPAddress(hi: 0xfe80 << 48, lo: 1),
             gatewayMAC: MACAddress(rawValue: 0x5e70_6f72_7401), mtu: mtu, hostLoopback: hostLoopback)
         return NetworkConfiguration(
-            core: core, resolvers: dns.compactMap(Self.resolver), capturePath: capture)
+            core: core, resolvers: dns.compactMap(Self.resolver), capturePath: capture,
+            busyPollMicroseconds: busyPoll)
     }
 
     func interfaceOptions(_ network: NetworkConfiguration) -> InterfaceOptions {

@@ -185,7 +185,7 @@ class CannotStart(EndToEnd):
 
     def test_bad_options(self):
         """a bad option or value: status 2, and the message names it"""
-        for options, word in ((["--no-such-thing"], "no-such-thing"), (["--mtu", "12"], "mtu"), (["--mtu", "lots"], "mtu"), (["--subnet", "10.0.2.0"], "subnet"),
+        for options, word in ((["--no-such-thing"], "no-such-thing"), (["--mtu", "12"], "mtu"), (["--busy-poll", "5000"], "busy-poll"), (["--mtu", "lots"], "mtu"), (["--subnet", "10.0.2.0"], "subnet"),
                               (["--subnet", "10.0.2.7/24"], "subnet"), (["--subnet6", "fd00::/48"], "subnet6"), (["--mac", "01:00:5e:00:00:01"], "mac"),
                               (["--interface", "a-name-that-is-too-long"], "interface"), (["--dns", "server.lab.test"], "dns"), (["--ready-fd", "-3"], "ready-fd")):
             with self.subTest(" ".join(options)):

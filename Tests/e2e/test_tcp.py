@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 
 import services
 from lab import BLACKHOLE4, BLACKHOLE6, FAR4, FAR6, SERVER4, SERVER6, UNREACHABLE4, UNREACHABLE6, until
@@ -121,6 +122,27 @@ time.sleep(8)
 s.sendall(b"b"); print(s.recv(1))
 """, SERVER4)
         self.assertEqual(out, "b'b'")
+
+    def test_sleeps(self):
+        """after a run of requests and answers, during which Portolan may look for the next, it sleeps: no CPU time passes"""
+        process = self.start_python("""
+s = tcp(sys.argv[1], 7001)
+for _ in range(2000): s.sendall(b"a"); s.recv(1)
+print("quiet")
+sys.stdin.read()
+""", SERVER4)
+        self.assertEqual(process.stdout.readline(), "quiet\n")
+
+        def cpu():
+            with open(f"/proc/{process.pid}/schedstat") as file:
+                return int(file.read().split()[0])
+
+        def is_flat():
+            before = cpu()
+            time.sleep(0.3)
+            return cpu() - before < 3_000_000  # nanoseconds: 1 %
+
+        self.assertTrue(until(is_flat, 5), "it goes on using the CPU")
 
     def test_killed_client(self):
         """when the sandbox ends, the server's side of its connections ends too"""

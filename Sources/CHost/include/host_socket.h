@@ -70,3 +70,6 @@ ssize_t host_read(int fd, void *space, size_t length);
 ssize_t host_send(int fd, const void *bytes, size_t length);
 ssize_t host_receive(int fd, void *space, size_t length);
 void host_shutdown_write(int fd);
+
+// How often the calling thread has lost its core to another one (getrusage(2), ru_nivcsw).
+long host_preemptions(void);
