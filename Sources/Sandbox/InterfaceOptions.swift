@@ -17,6 +17,7 @@ package struct InterfaceOptions: Sendable {
     package var name: String
     package var mtu: Int
     package var mac: MACAddress?
+    package var gatewayMAC: MACAddress
     package var v4: Family?
     package var v6: Family?
     /// Set addresses and routes; otherwise the interface is left down for a DHCP client inside.
@@ -24,10 +25,13 @@ package struct InterfaceOptions: Sendable {
     /// Frames that the interface's queue holds (`txqueuelen`): with super-frames a thousand are 64 MiB.
     package static let queueLength = 1000
 
-    package init(name: String, mtu: Int, mac: MACAddress?, v4: Family?, v6: Family?, configure: Bool) {
+    package init(
+        name: String, mtu: Int, mac: MACAddress?, gatewayMAC: MACAddress, v4: Family?, v6: Family?, configure: Bool
+    ) {
         self.name = name
         self.mtu = mtu
         self.mac = mac
+        self.gatewayMAC = gatewayMAC
         self.v4 = v4
         self.v6 = v6
         self.configure = configure

@@ -48,6 +48,7 @@ package struct NetlinkMessage: Equatable {
     private static let newLink: UInt16 = 16
     private static let newAddress: UInt16 = 20
     private static let newRoute: UInt16 = 24
+    private static let newNeighbour: UInt16 = 28
 
     private static func link(_ index: UInt32, up: Bool) -> NetlinkMessage {
         let flag: UInt32 = up ? 1 : 0
@@ -60,7 +61,7 @@ package struct NetlinkMessage: Equatable {
         -> NetlinkMessage
     {
         var message = link(index, up: true)
-        if let mac { message.attribute(1, (0..<6).map { UInt8(truncatingIfNeeded: mac.rawValue >> (40 - 8 * $0)) }) }
+        if let mac { message.attribute(1, mac.networkBytes) }
         if let mtu { message.attribute(4, UInt32(mtu)) }
         if let queue { message.attribute(13, UInt32(queue)) }
         return message
@@ -69,7 +70,7 @@ package struct NetlinkMessage: Equatable {
     /// Sets MTU, queue and MAC without bringing the interface up.
     package static func prepare(_ index: UInt32, mtu: Int, queue: Int, mac: MACAddress?) -> NetlinkMessage {
         var message = link(index, up: false)
-        if let mac { message.attribute(1, (0..<6).map { UInt8(truncatingIfNeeded: mac.rawValue >> (40 - 8 * $0)) }) }
+        if let mac { message.attribute(1, mac.networkBytes) }
         message.attribute(4, UInt32(mtu))
         message.attribute(13, UInt32(queue))
         return message
@@ -105,6 +106,16 @@ package struct NetlinkMessage: Equatable {
         return message
     }
 
+    /// Makes a neighbour's station known, as if it had just answered (NUD_REACHABLE): the kernel asks again when it wants to.
+    package static func neighbour(_ address: IPAddress, at mac: MACAddress, on index: UInt32) -> NetlinkMessage {
+        // family, padding, interface, state, flags, type
+        let body: [UInt8] = [family(address), 0, 0, 0] + index.hostBytes + UInt16(0x02).hostBytes + [0, 0]
+        var message = NetlinkMessage(type: newNeighbour, create: true, body: body)
+        message.attribute(1, address.networkBytes)
+        message.attribute(2, mac.networkBytes)
+        return message
+    }
+
     private static func family(_ address: IPAddress) -> UInt8 { UInt8(address.isV4 ? AF_INET : AF_INET6) }
 }
 
@@ -118,6 +129,10 @@ extension IPAddress {
         let all = unsafe withUnsafeBytes(of: (hi.bigEndian, lo.bigEndian)) { unsafe Array($0) }
         return isV4 ? Array(all[12...]) : all
     }
+}
+
+extension MACAddress {
+    fileprivate var networkBytes: [UInt8] { (0..<6).map { UInt8(truncatingIfNeeded: rawValue >> (40 - 8 * $0)) } }
 }
 
 /// A socket to the kernel's routing tables of the current network namespace.

@@ -79,6 +79,10 @@ enum Tap {
                 "set the address \(family.address)")
             try netlink.request(
                 .defaultRoute(via: family.gateway, on: index), "set the default route via \(family.gateway)")
+            // Otherwise the first packets wait for ARP or neighbour discovery, and the kernel keeps only 256 small ones.
+            try netlink.request(
+                .neighbour(family.gateway, at: options.gatewayMAC, on: index),
+                "make the gateway \(family.gateway) known")
         }
     }
 }

@@ -116,8 +116,8 @@ struct NetworkOptions: ParsableArguments {
             family.map { InterfaceOptions.Family(address: $0.guest, prefix: $0.prefix, gateway: $0.gateway) }
         }
         return InterfaceOptions(
-            name: interface, mtu: mtu, mac: mac.flatMap(Self.station), v4: family(network.core.v4),
-            v6: family(network.core.v6), configure: !noConfigure)
+            name: interface, mtu: mtu, mac: mac.flatMap(Self.station), gatewayMAC: network.core.gatewayMAC,
+            v4: family(network.core.v4), v6: family(network.core.v6), configure: !noConfigure)
     }
 
     private func chosenSubnet(_ logger: Logger) throws -> String {

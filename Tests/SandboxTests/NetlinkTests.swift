@@ -82,6 +82,25 @@ struct NetlinkTests {
                 1400 0500 fd00706f727400000000000000000001
                 0800 0400 07000000
                 """),
+        Row(
+            name: "a neighbour of IPv4",
+            message: .neighbour(IPAddress(v4: 0x0a00_0201), at: MACAddress("5e:70:6f:72:74:01")!, on: 7),
+            bytes: """
+                30000000 1c00 0505 01000000 00000000
+                02 00 0000 07000000 0200 00 00
+                0800 0100 0a000201
+                0a00 0200 5e706f727401 0000
+                """),
+        Row(
+            name: "a neighbour of IPv6",
+            message: .neighbour(
+                IPAddress(hi: 0xfd00_706f_7274_0000, lo: 1), at: MACAddress("5e:70:6f:72:74:01")!, on: 7),
+            bytes: """
+                3c000000 1c00 0505 01000000 00000000
+                0a 00 0000 07000000 0200 00 00
+                1400 0100 fd00706f727400000000000000000001
+                0a00 0200 5e706f727401 0000
+                """),
     ]
 
     @Test(arguments: rows) func bytes(_ row: Row) {

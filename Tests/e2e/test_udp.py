@@ -1,5 +1,7 @@
 """UDP: sizes, mapping, ICMP errors."""
 
+import signal
+
 from lab import FAR4, FAR6, SECOND4, SECOND6, SERVER4, SERVER6
 from support import EndToEnd, both_families
 
@@ -79,6 +81,29 @@ for number, s in enumerate(sockets): s.send(b"%d" % number)
 print(sum(s.recv(10) == b"%d" % number for number, s in enumerate(sockets)))
 """, SERVER4)
         self.assertEqual(out, "400")
+
+    def test_first_datagrams(self):
+        """400 datagrams sent before Portolan gets the CPU all arrive: none waits for ARP in the sandbox's kernel, which keeps 256"""
+        for family, address in both_families(SERVER4, SERVER6):
+            with self.subTest(family):
+                process = self.start_python("""
+sockets = [udp(sys.argv[1], 7101) for _ in range(400)]
+print("ready")
+sys.stdin.readline()
+for number, s in enumerate(sockets): s.send(b"%d" % number)
+print("sent")
+try: print(sum(s.recv(10) == b"%d" % number for number, s in enumerate(sockets)))
+except TimeoutError: print("an answer is missing")
+""", address)
+                self.assertEqual(process.stdout.readline(), "ready\n")
+                process.send_signal(signal.SIGSTOP)
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                try:
+                    self.assertEqual(process.stdout.readline(), "sent\n")
+                finally:
+                    process.send_signal(signal.SIGCONT)
+                self.assertEqual(process.stdout.readline(), "400\n")
 
     def test_refused(self):
         """a closed UDP port: ECONNREFUSED on the connected socket inside, IPv4 and IPv6"""
