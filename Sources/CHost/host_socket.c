@@ -348,6 +348,21 @@ ssize_t host_receive(int fd, void *space, size_t length) {
     return n < 0 ? -errno : n;
 }
 
+int host_receive_many(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count) {
+    struct mmsghdr messages[16];
+    struct iovec iov[16];
+    if (count > 16)
+        count = 16;
+    for (unsigned i = 0; i < count; i++) {
+        iov[i] = (struct iovec){.iov_base = (char *)space + i * stride, .iov_len = stride};
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i], .msg_iovlen = 1};
+    }
+    int n = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
+    for (int i = 0; i < n; i++)
+        lengths[i] = messages[i].msg_len;
+    return n < 0 ? -errno : n;
+}
+
 void host_shutdown_write(int fd) { shutdown(fd, SHUT_WR); }
 
 long host_preemptions(void) {

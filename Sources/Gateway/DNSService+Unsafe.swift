@@ -33,10 +33,11 @@ final class NameService {
     private let logger: Logger
     private var forwarder: Forwarder
     private var upstreams: DNSUpstreams!
-    private var timer: Timer!
+    private var timer: DeadlineTimer!
     private var box: UnsafeMutablePointer<Unmanaged<NameService>?>
-    private var clients: [UInt64: Client] = [:]
-    private var nextClient: UInt64 = 1
+    /// Who waits for an answer, by the number that the forwarder knows them by; nil is a free number.
+    private var clients: [Client?] = []
+    private var freeClients: [Int] = []
     private var streams: [UInt32: DNSStream] = [:]
     private var nextStream: UInt32 = 1
     private var answers: [(client: GuestPort, bytes: [UInt8])] = []
@@ -62,7 +63,7 @@ final class NameService {
         let context = unsafe UnsafeMutableRawPointer(box)
         upstreams = unsafe DNSUpstreams(loop: loop, context: context, callback: onUpstream)
         upstreams.configure(resolvers)
-        timer = unsafe Timer(loop: loop, context: context, token: 0, callback: onTimer)
+        timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
         unsafe box.pointee = Unmanaged.passUnretained(self)
     }
 
@@ -112,9 +113,17 @@ final class NameService {
     }
 
     private func register(_ client: Client) -> UInt64 {
-        nextClient &+= 1
-        clients[nextClient] = client
-        return nextClient
+        if let free = freeClients.popLast() {
+            clients[free] = client
+            return UInt64(free)
+        }
+        clients.append(client)
+        return UInt64(clients.count - 1)
+    }
+
+    private func release(_ token: UInt64) {
+        clients[Int(token)] = nil
+        freeClients.append(Int(token))
     }
 
     // MARK: Events
@@ -142,29 +151,28 @@ final class NameService {
     private func end(_ number: UInt32) {
         guard let stream = streams.removeValue(forKey: number) else { return }
         stream.close()
-        for (token, client) in clients {
+        for (token, client) in clients.enumerated() {
             if case .stream(number) = client {
-                forwarder.cancel(client: token)
-                clients[token] = nil
+                forwarder.cancel(client: UInt64(token))
+                release(UInt64(token))
             }
         }
     }
 
     fileprivate func upstreamReady(_ channel: UInt32, status: Int32) {
         let now = monotonicNanoseconds()
-        for event in upstreams.ready(channel, status: status, now: now) {
-            switch event {
-            case .message(let upstream, let transport, let channel, let bytes):
-                let span = unsafe bytes.span.bytes
-                forwarder.response(span, from: upstream, transport: transport, via: channel, now: now)
-            case .failed(let upstream, let transport, let channel, let failure):
-                forwarder.upstreamFailed(upstream, transport: transport, via: channel, failure, now: now)
-            }
+        let failed = upstreams.ready(channel, status: status, now: now) { upstream, transport, bytes in
+            forwarder.response(bytes, from: upstream, transport: transport, via: channel, now: now)
+        }
+        if let failed {
+            forwarder.upstreamFailed(
+                failed.upstream, transport: failed.transport, via: channel, failed.failure, now: now)
         }
         act(now)
     }
 
     fileprivate func timeCame() {
+        timer.fired()
         let now = monotonicNanoseconds()
         forwarder.advance(to: now)
         for (number, stream) in streams where now - stream.lastUsed >= Self.streamIdle { end(number) }
@@ -177,8 +185,8 @@ final class NameService {
         while let action = forwarder.nextAction() {
             switch action {
             case .answer(let token, let bytes, let isLast):
-                guard let client = clients[token] else { continue }
-                if isLast { clients[token] = nil }
+                guard let client = clients[Int(token)] else { continue }
+                if isLast { release(token) }
                 switch client {
                 case .datagram(let port): answers.append((port, bytes))
                 case .stream(let number):
@@ -186,7 +194,9 @@ final class NameService {
                     if streams[number]?.send(bytes, now: now) == false { end(number) } else { endIfDone(number) }
                 }
             case .drop(let token):
-                if case .stream(let number)? = clients.removeValue(forKey: token) {
+                guard let client = clients[Int(token)] else { continue }
+                release(token)
+                if case .stream(let number) = client {
                     streams[number]?.pending -= 1
                     endIfDone(number)
                 }
@@ -204,11 +214,7 @@ final class NameService {
     private func arm(_ now: Int64) {
         var due = forwarder.nextDeadline ?? .max
         for stream in streams.values { due = min(due, stream.lastUsed + Self.streamIdle) }
-        if due == .max {
-            timer.stop()
-        } else {
-            timer.start(afterMilliseconds: Timer.milliseconds(roundingUp: max(0, due - now)))
-        }
+        timer.arm(for: due, now: now)
     }
 
     /// Looks whether the host's files have changed.

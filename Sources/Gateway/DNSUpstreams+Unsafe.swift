@@ -14,34 +14,50 @@ internal import Uv
 // channel its query took.
 
 /// One socket or connection to an upstream.
-private struct Channel {
-    var upstream: Int
-    var fd: Int32
-    var poll: Poll?
-    var stream: DNSStream?
+private final class Channel {
+    let number: UInt32
+    let upstream: Int
+    let fd: Int32
+    let poll: Poll?
+    let stream: DNSStream?
     var uses = 0
+
+    init(_ number: UInt32, upstream: Int, fd: Int32, poll: Poll? = nil, stream: DNSStream? = nil) {
+        self.number = number
+        self.upstream = upstream
+        self.fd = fd
+        self.poll = poll
+        self.stream = stream
+    }
 }
 
 @safe
 final class DNSUpstreams {
-    /// What came by a channel.
-    enum Event {
-        case message(upstream: Int, transport: Forwarder.Transport, channel: UInt32, bytes: [UInt8])
-        case failed(upstream: Int, transport: Forwarder.Transport, channel: UInt32, Forwarder.Failure)
+    /// A channel that has failed, and with it every query that went by it.
+    struct Failed {
+        var upstream: Int
+        var transport: Forwarder.Transport
+        var failure: Forwarder.Failure
     }
 
     private static let usesPerSocket = 64
     private static let socketsKept = 32
+    private static let batch = 16
+    private static let largestMessage = 65_536
 
     private let loop: EventLoop
     private let context: UnsafeMutableRawPointer
     private let callback: PollCallback
     private var channels: [UInt32: Channel] = [:]
     /// UDP channels, oldest first.
-    private var sockets: [UInt32] = []
+    private var sockets: [Channel] = []
+    /// By upstream: the UDP channel that the next query takes.
+    private var current: [Channel?] = []
     private var next: UInt32 = 1
     private var targets: [ResolverConfiguration.Upstream] = []
-    private var buffer = [UInt8](repeating: 0, count: 65_536)
+    /// Room for a batch of messages; pages that none reached are not resident.
+    private let space = UnsafeMutablePointer<UInt8>.allocate(capacity: batch * largestMessage)
+    private var lengths = [UInt32](repeating: 0, count: batch)
 
     init(loop: EventLoop, context: UnsafeMutableRawPointer, callback: PollCallback) {
         self.loop = loop
@@ -49,14 +65,17 @@ final class DNSUpstreams {
         unsafe self.callback = callback
     }
 
+    deinit { unsafe space.deallocate() }
+
     /// Forgets all channels and goes to these upstreams from now on.
     func configure(_ upstreams: [ResolverConfiguration.Upstream]) {
         closeAll()
         targets = upstreams
+        current = targets.map { _ in nil }
     }
 
     func closeAll() {
-        for channel in channels.keys { close(channel) }
+        for channel in channels.values { close(channel) }
     }
 
     /// Sends a query. The channel it took, or nil when the upstream cannot be reached.
@@ -64,19 +83,19 @@ final class DNSUpstreams {
         guard targets.indices.contains(upstream) else { return nil }
         switch transport {
         case .udp:
-            guard let channel = socket(for: upstream), let fd = channels[channel]?.fd else { return nil }
-            channels[channel]?.uses += 1
-            var count = unsafe host_send(fd, bytes, bytes.count)
+            guard let channel = socket(for: upstream) else { return nil }
+            channel.uses += 1
+            var count = unsafe host_send(channel.fd, bytes, bytes.count)
             // An ICMP error about an earlier query: the first call only reports it.
-            if count == -Int(ECONNREFUSED) { count = unsafe host_send(fd, bytes, bytes.count) }
-            return count == bytes.count ? channel : nil
+            if count == -Int(ECONNREFUSED) { count = unsafe host_send(channel.fd, bytes, bytes.count) }
+            return count == bytes.count ? channel.number : nil
         case .tcp:
             guard let channel = connection(to: upstream, now: now) else { return nil }
-            guard channels[channel]?.stream?.send(bytes, now: now) == true else {
+            guard channel.stream?.send(bytes, now: now) == true else {
                 close(channel)
                 return nil
             }
-            return channel
+            return channel.number
         }
     }
 
@@ -89,12 +108,8 @@ final class DNSUpstreams {
         return address
     }
 
-    private func socket(for upstream: Int) -> UInt32? {
-        if let last = sockets.last(where: { channels[$0]?.upstream == upstream }),
-            let channel = channels[last], channel.uses < Self.usesPerSocket
-        {
-            return last
-        }
+    private func socket(for upstream: Int) -> Channel? {
+        if let channel = current[upstream], channel.uses < Self.usesPerSocket { return channel }
         var address = address(upstream)
         let fd = unsafe host_udp_connect(&address)
         guard fd >= 0 else { return nil }
@@ -108,16 +123,16 @@ final class DNSUpstreams {
         }
         next &+= 1
         poll.start(.readable)
-        channels[number] = Channel(upstream: upstream, fd: fd, poll: poll)
-        sockets.append(number)
+        let channel = Channel(number, upstream: upstream, fd: fd, poll: poll)
+        channels[number] = channel
+        sockets.append(channel)
+        current[upstream] = channel
         if sockets.count > Self.socketsKept { close(sockets[0]) }
-        return number
+        return channel
     }
 
-    private func connection(to upstream: Int, now: Int64) -> UInt32? {
-        if let open = channels.first(where: { $0.value.upstream == upstream && $0.value.stream != nil }) {
-            return open.key
-        }
+    private func connection(to upstream: Int, now: Int64) -> Channel? {
+        if let open = channels.values.first(where: { $0.upstream == upstream && $0.stream != nil }) { return open }
         var address = address(upstream)
         var inProgress: Int32 = 0
         let fd = unsafe host_stream_connect(&address, &inProgress)
@@ -129,55 +144,49 @@ final class DNSUpstreams {
                 callback: callback, now: now)
         else { return nil }
         next &+= 1
-        channels[number] = Channel(upstream: upstream, fd: fd, stream: stream)
-        return number
+        let channel = Channel(number, upstream: upstream, fd: fd, stream: stream)
+        channels[number] = channel
+        return channel
     }
 
-    private func close(_ number: UInt32) {
-        guard let channel = channels.removeValue(forKey: number) else { return }
-        sockets.removeAll { $0 == number }
-        if let stream = channel.stream {
-            stream.close()
-        } else {
-            channel.poll?.close()
-            Glibc.close(channel.fd)
-        }
+    private func close(_ channel: Channel) {
+        channels[channel.number] = nil
+        if let stream = channel.stream { return stream.close() }
+        sockets.removeAll { $0 === channel }
+        if current[channel.upstream] === channel { current[channel.upstream] = nil }
+        channel.poll?.close()
+        Glibc.close(channel.fd)
     }
 
-    /// A channel is ready: what came by it.
-    func ready(_ number: UInt32, status: Int32, now: Int64) -> [Event] {
-        guard let channel = channels[number] else { return [] }
-        var events: [Event] = []
+    /// A channel is ready: hands what came by it to `message`, whose bytes are only lent. How it failed, if it did.
+    func ready(
+        _ number: UInt32, status: Int32, now: Int64,
+        message: (_ upstream: Int, _ transport: Forwarder.Transport, _ bytes: RawSpan) -> Void
+    ) -> Failed? {
+        guard let channel = channels[number] else { return nil }
         if let stream = channel.stream {
             let wasConnecting = stream.isConnecting
             let alive = stream.ready(status: status, now: now) { bytes in
-                events.append(.message(upstream: channel.upstream, transport: .tcp, channel: number, bytes: bytes))
+                unsafe message(channel.upstream, .tcp, bytes.span.bytes)
             }
-            if !alive || stream.hasEnded {
-                close(number)
-                events.append(
-                    .failed(
-                        upstream: channel.upstream, transport: .tcp, channel: number,
-                        wasConnecting ? .unreachable : .closed))
-            }
-            return events
+            guard !alive || stream.hasEnded else { return nil }
+            close(channel)
+            return Failed(
+                upstream: channel.upstream, transport: .tcp, failure: wasConnecting ? .unreachable : .closed)
         }
-        // Bounded, so that one upstream cannot hold the loop.
-        for _ in 0..<64 {
-            let count = unsafe host_receive(channel.fd, &buffer, buffer.count)
-            if count >= 0 {
-                events.append(
-                    .message(
-                        upstream: channel.upstream, transport: .udp, channel: number, bytes: Array(buffer[0..<count])))
-            } else if count == -Int(EAGAIN) || count == -Int(EINTR) {
-                break
-            } else {
-                events.append(.failed(upstream: channel.upstream, transport: .udp, channel: number, .unreachable))
-                break
-            }
-        }
-        // libuv stops a handle at an error; the error has been taken off by the read.
+        // One batch, so that one upstream cannot hold the loop; what is left makes the socket ready again.
+        let count = unsafe host_receive_many(
+            channel.fd, space, Self.largestMessage, &lengths, UInt32(Self.batch))
+        // libuv stops a handle at an error; the error has been taken off by the call.
         if status < 0 { channel.poll?.start(.readable) }
-        return events
+        if count < 0, count != -EAGAIN, count != -EINTR {
+            return Failed(upstream: channel.upstream, transport: .udp, failure: .unreachable)
+        }
+        for i in 0..<max(0, Int(count)) {
+            let bytes = unsafe RawSpan(
+                _unsafeStart: space + i * Self.largestMessage, byteCount: Int(lengths[i]))
+            message(channel.upstream, .udp, bytes)
+        }
+        return nil
     }
 }

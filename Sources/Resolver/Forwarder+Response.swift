@@ -3,19 +3,18 @@ extension Forwarder {
     package mutating func response(
         _ bytes: RawSpan, from upstream: Int, transport: Transport, via channel: UInt32, now: Int64
     ) {
-        let message = Octets(copying: bytes)
-        guard let id = message.load16(0), let flags = message.load16(2), message.count >= DNS.headerLength,
+        var answer = Octets(copying: bytes)
+        guard let id = answer.load16(0), let flags = answer.load16(2), answer.count >= DNS.headerLength,
             flags & DNS.response != 0, let slot = slotByID[UInt16(id)],
             let index = slots[slot].tries.firstIndex(where: {
                 $0.id == UInt16(id) && $0.upstream == upstream && $0.transport == transport && $0.channel == channel
             }),
-            answersQuestion(message, slot)
+            answersQuestion(answer, slot)
         else {
             statistics.unexpected += 1
             return
         }
         upstreams[upstream].heard(now)
-        var answer = message
         answer.store16(slots[slot].query.id, 0)
         let rcode = flags & DNS.rcodeMask
         if rcode == DNS.serverFailure || rcode == DNS.refused, !slots[slot].streaming {
@@ -52,8 +51,6 @@ extension Forwarder {
             let rcode = (message.load16(2) ?? 0) & DNS.rcodeMask
             return message.count == DNS.headerLength && rcode != DNS.noError && rcode != DNS.nameError
         }
-        guard message.load16(4) == 1, let question = Question(message) else { return false }
-        let asked = slots[slot].query.question
-        return question.type == asked.type && question.class == asked.class && question.name == asked.name
+        return message.load16(4) == 1 && slots[slot].query.question.stands(in: message)
     }
 }

@@ -51,20 +51,21 @@ struct Question {
 
     init?(_ message: Octets) {
         var at = DNS.headerLength
-        var lower: [UInt8] = []
-        while true {
-            guard let length = message.load8(at), length <= 63, at + length < message.count else { return nil }
-            lower.append(UInt8(length))
-            if length == 0 { break }
-            for byte in message[(at + 1)...(at + length)] { lower.append(lowercased(byte)) }
+        while let length = message.load8(at), length > 0 {
             at += 1 + length
-            if lower.count >= Name.maximumLength { return nil }
+            guard length <= 63, at - DNS.headerLength < Name.maximumLength else { return nil }
         }
         guard let type = message.load16(at + 1), let `class` = message.load16(at + 3) else { return nil }
-        name = Name(octets: lower)
+        name = Name(octets: message[DNS.headerLength...at].map(lowercased))
         self.type = type
         self.class = `class`
         end = at + 5
+    }
+
+    /// Whether `message` has this question, letters compared without case.
+    func stands(in message: Octets) -> Bool {
+        guard message.load16(end - 4) == type, message.load16(end - 2) == `class` else { return false }
+        return zip(name.octets, message[DNS.headerLength...]).allSatisfy { $0 == lowercased($1) }
     }
 }
 

@@ -3,11 +3,19 @@ package import Wire
 /// A domain name in lower case and in wire form (length-prefixed labels and the root's zero byte): what tables are keyed by.
 package struct Name: Hashable, Sendable {
     let octets: [UInt8]
+    /// Made once, because a name is looked up several times on its way.
+    private let fingerprint: Int
 
     /// At most 255 bytes with the final zero (RFC 1035 section 2.3.4).
     static let maximumLength = 255
 
-    init(octets: [UInt8]) { self.octets = octets }
+    init(octets: [UInt8]) {
+        self.octets = octets
+        fingerprint = octets.fingerprint
+    }
+
+    package static func == (a: Name, b: Name) -> Bool { a.fingerprint == b.fingerprint && a.octets == b.octets }
+    package func hash(into hasher: inout Hasher) { hasher.combine(fingerprint) }
 
     /// From text such as `host.internal`, with or without the final dot. Nil when a label is empty or longer than 63 bytes,
     /// or the whole longer than 255. Escapes (`\032`) are not known: hosts files have none.
@@ -24,8 +32,7 @@ package struct Name: Hashable, Sendable {
             }
         }
         guard Self.append(&label, to: &octets), octets.count < Self.maximumLength else { return nil }
-        octets.append(0)
-        self.octets = octets
+        self.init(octets: octets + [0])
     }
 
     private static func append(_ label: inout [UInt8], to octets: inout [UInt8]) -> Bool {
@@ -47,7 +54,7 @@ package struct Name: Hashable, Sendable {
             }
             labels += ["ip6", "arpa"]
         }
-        octets = labels.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) } + [0]
+        self.init(octets: labels.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) } + [0])
     }
 
     /// The address whose reverse name this is.

@@ -68,6 +68,8 @@ ssize_t host_frame_write(int fd, const void *offload, size_t offload_length, con
     const void *payload, size_t payload_length);
 ssize_t host_read(int fd, void *space, size_t length);
 ssize_t host_send(int fd, const void *bytes, size_t length);
+// Receives up to `count` (16 at most) datagrams, each into `stride` bytes of `space`; their lengths go to `lengths`. Returns how many.
+int host_receive_many(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count);
 ssize_t host_receive(int fd, void *space, size_t length);
 void host_shutdown_write(int fd);
 
