@@ -31,13 +31,13 @@ package final class Network {
     private let tapPoll: Poll
     private let prepare: Prepare
     private let idle: Idle
-    private let timer: Timer
-    private var armedFor = Instant.never
+    private var timer: DeadlineTimer
     /// When the tap last gave a frame.
     private var lastFrameAt = Instant(nanoseconds: 0)
     private var watchers: [(poll: Poll, act: () -> Void)] = []
     private let batch = DatagramBatch()
     private var busyPoll: BusyPoll
+    private let runQueue = RunQueue()
 
     /// Frames read from the tap before everybody else gets a turn.
     private static let framesPerTurn = 64
@@ -65,7 +65,7 @@ package final class Network {
         tapPoll = try unsafe Poll(loop: loop, fd: tap, context: context, token: 0, callback: onTap)
         prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: onTurnEnd)
         idle = unsafe Idle(loop: loop, context: context, token: 0, callback: nothing)
-        timer = unsafe Timer(loop: loop, context: context, token: 0, callback: nothing)
+        timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
         unsafe box.pointee = Unmanaged.passUnretained(self)
     }
 
@@ -205,14 +205,16 @@ package final class Network {
         for answer in names.takeAnswers() {
             core.dnsAnswer(to: answer.client, unsafe answer.bytes.span.bytes, at: now, outside: &sockets)
         }
-        if core.nextDeadline <= now { core.advance(to: now, outside: &sockets) }
-        core.flush(at: now, outside: &sockets)
+        let turn = core.endTurn(at: now, outside: &sockets)
         keepCapture()
         let looksAgain = busyPoll.looksAgain(
-            at: now, bytes: sockets.link.bytes, preemptions: host_preemptions())
-        if looksAgain || core.hasPendingOutput { idle.start() } else { idle.stop() }
-        arm(now)
+            at: now, bytes: sockets.link.bytes, preemptions: host_preemptions(), crowded: runQueue.isCrowded)
+        if looksAgain || turn.hasPendingOutput { idle.start() } else { idle.stop() }
+        timer.arm(for: turn.nextDeadline.nanoseconds, now: now.nanoseconds)
     }
+
+    /// What is due is done at the turn's end, which follows.
+    fileprivate func timeCame() { timer.fired() }
 
     /// While a capture is on, each turn's frames are in the file when the turn ends: whoever reads along sees them, and a kill
     /// loses none. A full disk is said once and does not stop the network.
@@ -220,18 +222,6 @@ package final class Network {
         guard let capture = sockets.link.capture else { return }
         capture.flush()
         if let failure = capture.takeFailure() { logger.warning("\(failure)") }
-    }
-
-    private func arm(_ now: Instant) {
-        let deadline = core.nextDeadline
-        // Firing early costs a wake-up; moving the timer at every ACK would cost more.
-        if armedFor > now, armedFor <= deadline { return }
-        armedFor = deadline
-        if deadline == .never {
-            timer.stop()
-        } else {
-            timer.start(afterMilliseconds: Timer.milliseconds(roundingUp: max(0, deadline - now)))
-        }
     }
 }
 
@@ -254,4 +244,5 @@ private let onWatcher: PollCallback = { context, token, _, _ in
     unsafe network(context)?.watcherReady(Int(token))
 }
 private let onTurnEnd: TimerCallback = { context, _ in unsafe network(context)?.turnEnds() }
+private let onTimer: TimerCallback = { context, _ in unsafe network(context)?.timeCame() }
 private let nothing: TimerCallback = { _, _ in }

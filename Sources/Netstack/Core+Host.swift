@@ -89,10 +89,28 @@ extension Core {
         tcp.flush(now: now, outside: &outside)
     }
 
+    /// What the shell has to do before its next turn.
+    package struct TurnEnd {
+        /// When `advance` must be called; may be early, never late.
+        package var nextDeadline: Instant
+        /// There is more to send as soon as the shell has had its other business: do not sleep.
+        package var hasPendingOutput: Bool
+    }
+
+    /// `advance` if a deadline has come, and `flush`: the usual end of a turn. One call, since each look at a computed property of
+    /// the core from another module copies the core (2 KiB).
+    package mutating func endTurn<O: Outside & ~Copyable>(at now: Instant, outside: inout O) -> TurnEnd {
+        if nextDeadline <= now { advance(to: now, outside: &outside) }
+        flush(at: now, outside: &outside)
+        return TurnEnd(nextDeadline: nextDeadline, hasPendingOutput: hasPendingOutput)
+    }
+
     /// There is more to send as soon as the shell has had its other business: do not sleep.
+    @inline(__always)
     package var hasPendingOutput: Bool { tcp.hasQueued }
 
     /// When `advance` must be called next; may be early, never late.
+    @inline(__always)
     package var nextDeadline: Instant {
         min(min(tcp.nextDeadline, udp.nextDeadline), min(icmp.nextDeadline, reassembler.nextDeadline))
     }

@@ -315,10 +315,13 @@ package struct TCPTranslator: ~Copyable {
         connections.remove(index)
     }
 
+    // Inlined: called as functions they would be lent a copy of the translator.
+    @inline(__always)
     private func identity(_ index: UInt32) -> FlowID {
         FlowID(.tcp, index: index, generation: connections.generation(of: index))
     }
 
+    @inline(__always)
     private func find(_ key: FlowKey, _ hash: UInt64) -> UInt32? {
         table.find(hash) { connections[$0].key == key }
     }

@@ -11,6 +11,8 @@ import Testing
         var now = Instant(nanoseconds: 1_000_000_000)
         var bytes: UInt64 = 0
         var preemptions = 0
+        var isCrowded = false
+        var asked = 0
 
         /// A turn with an event, `gap` microseconds after the last one. Whether the loop looks again.
         @discardableResult
@@ -18,13 +20,31 @@ import Testing
             now = now + gap * 1000
             policy.eventCame(at: now)
             bytes += size
-            return policy.looksAgain(at: now, bytes: bytes, preemptions: preemptions)
+            return ask()
         }
 
         /// A turn without one.
         mutating func look(after gap: Int64 = 1) -> Bool {
             now = now + gap * 1000
-            return policy.looksAgain(at: now, bytes: bytes, preemptions: preemptions)
+            return ask()
+        }
+
+        private mutating func ask() -> Bool {
+            var asked = 0
+            func crowded() -> Bool {
+                asked += 1
+                return isCrowded
+            }
+            defer { self.asked += asked }
+            return policy.looksAgain(at: now, bytes: bytes, preemptions: preemptions, crowded: crowded())
+        }
+
+        /// Looks and takes events, one each 20 microseconds. Whether it looked all the time.
+        mutating func keepsLooking(milliseconds: Int) -> Bool {
+            for _ in 0..<milliseconds * 50 {
+                guard look(after: 10), event(after: 10) else { return false }
+            }
+            return true
         }
 
         /// One that looks, because three events came soon one after the other.
@@ -81,6 +101,56 @@ import Testing
             rests.append((loop.now - start) / 1_000_000)
         }
         #expect(rests == [1, 2, 4, 8, 16, 32, 64, 64])
+    }
+
+    @Test func aCrowdedMachineMakesItRest() {
+        var loop = Loop.looking
+        #expect(loop.keepsLooking(milliseconds: 10) == true)
+        #expect((9...11).contains(loop.asked), "once a millisecond: \(loop.asked)")
+        loop.isCrowded = true
+        #expect(loop.keepsLooking(milliseconds: 2) == false)
+        loop.isCrowded = false
+        let start = loop.now
+        while !loop.event(after: 10) {}
+        #expect((loop.now - start) / 1_000_000 == 1)
+    }
+
+    @Test func quietMakesRestsShorterAgain() {
+        func rest(afterQuiet milliseconds: Int) -> Int64 {
+            var loop = Loop.looking
+            for _ in 0..<4 {
+                loop.preemptions += 1
+                _ = loop.look()
+                while !loop.event(after: 10) {}
+            }
+            #expect(loop.keepsLooking(milliseconds: milliseconds) == true)
+            loop.preemptions += 1
+            _ = loop.look()
+            let start = loop.now
+            while !loop.event(after: 10) {}
+            return (loop.now - start) / 1_000_000
+        }
+        #expect(rest(afterQuiet: 0) == 16)
+        #expect(rest(afterQuiet: 18) == 8)
+        #expect(rest(afterQuiet: 100) == 1)
+    }
+
+    @Test(arguments: [
+        ("0.20 0.18 0.12 2/412 9123\n", 2), ("110.20 0.18 0.12 64/41200 9123", 64), ("0.20 0.18 0.12 2", nil),
+        ("0.20 0.18 0.12 /412", nil), ("", nil),
+    ])
+    func loadavg(text: String, running: Int?) {
+        let bytes = Array(text.utf8)
+        let found = RunQueue.running(bytes.span)
+        #expect(found == running)
+    }
+
+    @Test func thisMachineTellsItsRunQueue() {
+        // This thread runs.
+        var file = HostFile(path: "/proc/loadavg", limit: 100)
+        let text = file.changed() ?? []
+        let running = RunQueue.running(text.span)
+        #expect((running ?? 0) >= 1)
     }
 
     @Test func whatItLosesWhileAsleepIsNoPreemption() {
