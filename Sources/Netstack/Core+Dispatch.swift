@@ -13,9 +13,10 @@ extension Core {
                 packet, payload, original: original, at: now, configuration: configuration, errors: &errors,
                 egress: &egress, counters: &counters, outside: &outside)
         case IPProtocol.icmp, IPProtocol.icmpv6:
-            icmp.receive(
+            let tooBig = icmp.receive(
                 packet, payload, original: original, at: now, configuration: configuration, errors: &errors,
                 egress: &egress, counters: &counters, outside: &outside)
+            if let tooBig { packetTooBig(tooBig, now, &outside) }
         default:
             // RFC 1122 section 3.2.2.1, RFC 8200 section 4: say that we do not speak it.
             counters.drop(.unknownProtocol)

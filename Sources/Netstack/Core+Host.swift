@@ -82,6 +82,7 @@ extension Core {
         reassembler.advance(
             to: now, configuration: configuration, errors: &errors, egress: &egress, counters: &counters,
             outside: &outside)
+        egress.pathMTUs.advance(to: now)
     }
 
     /// Sends what the events of this turn gave rise to. Call once at the end of a turn, and again when a full link has room.
@@ -112,7 +113,9 @@ extension Core {
     /// When `advance` must be called next; may be early, never late.
     @inline(__always)
     package var nextDeadline: Instant {
-        min(min(tcp.nextDeadline, udp.nextDeadline), min(icmp.nextDeadline, reassembler.nextDeadline))
+        min(
+            min(tcp.nextDeadline, udp.nextDeadline),
+            min(icmp.nextDeadline, reassembler.nextDeadline, egress.pathMTUs.nextDeadline))
     }
 
     // MARK: Look

@@ -16,7 +16,7 @@ package import Wire
 //
 // Fragmentation. A packet larger than the MTU is cut as RFC 791 section 3.2 and RFC 8200 section 4.5 say, in units of
 // eight bytes, first fragment first. The pieces are the same payload span, sliced. A packet that says "don't fragment"
-// and does not fit is not sent.
+// and does not fit is not sent. For IPv6 the MTU is the path's (`PathMTUs`), which only the source may cut to.
 //
 // Limits: no IP options, no extension header but the fragment header, no super-frames. When the link is busy, the rest
 // of the packet is lost; the guest's reassembly times out as it would on any lossy link.
@@ -31,6 +31,7 @@ package struct Egress: ~Copyable {
     private let gatewayMAC: MACAddress
     /// Largest IP packet in bytes.
     package let mtu: Int
+    var pathMTUs = PathMTUs()
     private var scratch = DatagramStore(byteCount: Egress.transportAt + Egress.maximumHeader)
     /// The next IPv4 or IPv6 identification (RFC 6864; RFC 8200 section 4.5: unlike any other used recently).
     private var identification: UInt32
@@ -61,6 +62,7 @@ package struct Egress: ~Copyable {
         let length = headerLength + payload.byteCount
         // RFC 791 section 3.1: total length is 16 bits with the header; RFC 8200 section 3: without it.
         guard length <= (isV4 ? 65_535 - 20 : 65_535) else { return false }
+        let mtu = isV4 ? self.mtu : pathMTUs.mtu(to: destination, standard: self.mtu)
         let fits = ipLength + length <= mtu
         guard fits || !(isV4 && dontFragment) else { return false }
 
@@ -76,8 +78,9 @@ package struct Egress: ~Copyable {
                     proto, from: source, to: destination, mac: mac, hopLimit: hopLimit, trafficClass: trafficClass,
                     headerLength: headerLength, payload: payload, counters: &counters, outside: &outside)
                 : sendFragments6(
-                    proto, from: source, to: destination, mac: mac, hopLimit: hopLimit, trafficClass: trafficClass,
-                    headerLength: headerLength, payload: payload, counters: &counters, outside: &outside)
+                    proto, from: source, to: destination, mac: mac, mtu: mtu, hopLimit: hopLimit,
+                    trafficClass: trafficClass, headerLength: headerLength, payload: payload, counters: &counters,
+                    outside: &outside)
         }
         var bytes = scratch.mutableBytes
         EthernetHeader(
@@ -199,7 +202,7 @@ package struct Egress: ~Copyable {
 
     /// RFC 8200 section 4.5.
     private mutating func sendFragments6<O: Outside & ~Copyable>(
-        _ proto: UInt8, from source: IPAddress, to destination: IPAddress, mac: MACAddress, hopLimit: UInt8,
+        _ proto: UInt8, from source: IPAddress, to destination: IPAddress, mac: MACAddress, mtu: Int, hopLimit: UInt8,
         trafficClass: UInt8, headerLength: Int, payload: RawSpan, counters: inout Counters, outside: inout O
     ) -> Bool {
         let start = Self.transportAt - 48 - EthernetHeader.length

@@ -5,6 +5,7 @@ import Wire
 //   echo request                   EchoTranslator: answered for our own addresses, else sent on
 //   neighbour discovery            NDPResponder
 //   multicast listener reports     taken note of by nobody: the link has one station
+//   packet too big                 for the core: the path behind the guest is narrow (PathMTUs)
 //   errors, echo replies, others   counted as `unexpectedICMP`: the stack sends nothing that they could be about, except
 //                                  datagrams to a port the guest has closed, whose flow ends by its idle time
 
@@ -23,26 +24,23 @@ package struct ICMPService: ~Copyable {
     ///   - packet: its `proto` is ICMP or ICMPv6.
     ///   - message: from the ICMP header on.
     ///   - original: the packet from its IP header on, for errors.
+    /// - Returns: what a router behind the guest said of a packet of ours.
     package mutating func receive<O: Outside & ~Copyable>(
         _ packet: PacketInfo, _ message: RawSpan, original: RawSpan, at now: Instant, configuration: Configuration,
         errors: inout ICMPErrors, egress: inout Egress, counters: inout Counters, outside: inout O
-    ) {
+    ) -> PacketTooBig? {
         let isV4 = packet.proto == IPProtocol.icmp
-        // ICMP belongs to IPv4, ICMPv6 to IPv6.
-        guard isV4 == packet.destination.isV4 else { return counters.drop(.unknownProtocol) }
-        guard let header = try? ICMPv4View(message) else { return counters.drop(.malformedICMP) }
-        if !packet.offload.needsChecksum && !packet.offload.checksumValid {
-            var sum: UInt64 = 0
-            if !isV4 {
-                sum = Checksum.pseudoHeader(
-                    source: packet.source, destination: packet.destination, protocol: IPProtocol.icmpv6,
-                    length: message.byteCount)
-            }
-            guard Checksum.finish(Checksum.sum(message, sum)) == 0 else { return counters.drop(.badICMPChecksum) }
+        if let fault = Self.fault(in: message, of: packet) {
+            counters.drop(fault)
+            return nil
         }
+        guard let header = try? ICMPv4View(message) else { return nil }
         switch (isV4, header.type) {
         case (true, ICMPv4Type.echoRequest), (false, ICMPv6Type.echoRequest):
-            guard header.code == 0 else { return counters.drop(.malformedICMP) }
+            guard header.code == 0 else {
+                counters.drop(.malformedICMP)
+                return nil
+            }
             echo.receive(
                 packet, message, original: original, at: now, configuration: configuration, errors: &errors,
                 egress: &egress, counters: &counters, outside: &outside)
@@ -52,10 +50,34 @@ package struct ICMPService: ~Copyable {
                 outside: &outside)
         case (false, ICMPv6Type.multicastListenerQuery...ICMPv6Type.multicastListenerDone),
             (false, ICMPv6Type.multicastListenerReportV2):
-            return
+            break
+        case (true, ICMPv4Type.destinationUnreachable) where header.code == ICMPv4Code.fragmentationNeeded,
+            (false, ICMPv6Type.packetTooBig):
+            if let quoted = try? QuotedPacket(header.payload), quoted.source.address.isV4 == isV4 {
+                let mtu = isV4 ? UInt32(header.nextHopMTU) : header.restOfHeader
+                return PacketTooBig(packet: quoted, mtu: Int(mtu))
+            }
+            counters.drop(.malformedICMP)
         default:
             counters.drop(.unexpectedICMP)
         }
+        return nil
+    }
+
+    /// What is wrong with the family, the length or the checksum.
+    private static func fault(in message: RawSpan, of packet: PacketInfo) -> DropReason? {
+        // ICMP belongs to IPv4, ICMPv6 to IPv6.
+        let isV4 = packet.proto == IPProtocol.icmp
+        guard isV4 == packet.destination.isV4 else { return .unknownProtocol }
+        guard message.byteCount >= ICMPv4Header.length else { return .malformedICMP }
+        if packet.offload.needsChecksum || packet.offload.checksumValid { return nil }
+        var sum: UInt64 = 0
+        if !isV4 {
+            sum = Checksum.pseudoHeader(
+                source: packet.source, destination: packet.destination, protocol: IPProtocol.icmpv6,
+                length: message.byteCount)
+        }
+        return Checksum.finish(Checksum.sum(message, sum)) == 0 ? nil : .badICMPChecksum
     }
 
     /// When `advance` has something to do.

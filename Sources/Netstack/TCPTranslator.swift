@@ -227,6 +227,16 @@ package struct TCPTranslator: ~Copyable {
         drop(index, reset: false, outside: &outside)
     }
 
+    /// Changes a connection, which then gets a turn to send. False when there is none, or `change` says that it did nothing.
+    mutating func withConnection(_ key: FlowKey, _ change: (inout Connection) -> Bool) -> Bool {
+        guard let index = find(key, key.hash(secret: secret)), connections[index].state != .connecting,
+            change(&connections[index])
+        else { return false }
+        enqueue(index)
+        timers.set(index, connections[index].deadline)
+        return true
+    }
+
     // MARK: Time and turns
 
     mutating func advance<O: Outside & ~Copyable>(to now: Instant, outside: inout O) {

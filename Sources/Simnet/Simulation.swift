@@ -23,6 +23,8 @@ package struct Simulation: ~Copyable {
     /// Frames the link takes in one step; then it is full until the next.
     package var linkRoom = Int.max
     package private(set) var steps = 0
+    /// Stands between the core and the guests, when there is one.
+    package var router: NarrowRouter?
     /// Frames that the core emitted, when kept.
     package var trace: [Frame]?
 
@@ -130,7 +132,9 @@ package struct Simulation: ~Copyable {
             for frame in frames {
                 checker.check(frame)
                 trace?.append(frame)
-                down.send(frame, at: now)
+                let passed = router?.pass(frame, mac: Self.guestMAC) ?? (onward: [frame], complaint: nil)
+                for frame in passed.onward { down.send(frame, at: now) }
+                if let complaint = passed.complaint { up.send(complaint, at: now) }
             }
             while let frame = down.arrival(until: now) {
                 for i in guests.indices { guests[i].receive(frame, at: now) }

@@ -24,6 +24,7 @@ private func readAll(_ bytes: RawSpan) -> Int {
             sum &+= chain.payload.byteCount &+ chain.nextHeaderOffset &+ (chain.fragment?.offset ?? 0)
         }
     }
+    if let quoted = try? QuotedPacket(bytes) { sum &+= quoted.hashValue }
     sum &+= readTransport(bytes)
     sum &+= readServices(bytes)
     return sum

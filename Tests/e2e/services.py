@@ -14,6 +14,7 @@
     UDP 7101 echo       sends each datagram back
         7102 who        answers "ADDRESS PORT\\n" of the peer it sees
         7103 twice      answers each datagram from another port (7104) as well
+        7105 bytes      answers "COUNT" with as many bytes
 
 The stream is a random block rotated by a number per round: it does not repeat, and making it costs a copy.
 """
@@ -171,6 +172,7 @@ def main(addresses):
         serve_udp(address, 7101, lambda s, data, peer: s.sendto(data, peer))
         serve_udp(address, 7102, lambda s, data, peer: s.sendto(who(peer), peer))
         serve_udp(address, 7103, lambda s, data, peer, other=other: (s.sendto(data, peer), other.sendto(b"other " + data, peer)))
+        serve_udp(address, 7105, lambda s, data, peer: s.sendto(bytes(int(data)), peer))
     print("ready", flush=True)
     threading.Event().wait()
 

@@ -5,8 +5,8 @@ import re
 import time
 
 import services
-from lab import BLACKHOLE4, BLACKHOLE6, FAR4, FAR6, SERVER4, SERVER6, UNREACHABLE4, UNREACHABLE6, until
-from support import EndToEnd, both_families
+from lab import BLACKHOLE4, BLACKHOLE6, FAR4, FAR6, PYTHON, SERVER4, SERVER6, UNREACHABLE4, UNREACHABLE6, until
+from support import EndToEnd, PRELUDE, both_families
 
 
 class Connects(EndToEnd):
@@ -213,6 +213,48 @@ print((got, sha.hexdigest()) == (count, wanted), got, sha.hexdigest(), wanted)
             with self.subTest(family):
                 self.transfer(self.UPLOAD, address, 20 << 20)
                 self.transfer(self.DOWNLOAD, address, 20 << 20)
+
+    # A container in the sandbox, reached through a link whose near side takes 1300 bytes; then runs its arguments in it.
+    CONTAINER = """
+set -e
+unshare -n sleep 120 &
+inner=$!
+until [ "$(readlink /proc/$inner/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
+ip link add r mtu 1300 type veth peer name i netns $inner
+ip link set r up
+ip addr add fd00:1::1/64 dev r nodad
+ip route add 10.0.2.50 dev r
+ip -6 route add fd00:706f:7274::50 dev r
+echo 1 >/proc/sys/net/ipv4/ip_forward
+echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+nsenter -t $inner -n sh -ec '
+    ip addr add 10.0.2.50/32 dev i
+    ip addr add fd00:706f:7274::50/128 dev i nodad
+    ip addr add fd00:1::2/64 dev i nodad
+    ip link set i mtu 1500 up
+    ip route add 10.0.2.2 dev i
+    ip route add default via 10.0.2.2
+    ip -6 route add default via fd00:1::1 src fd00:706f:7274::50'
+nsenter -t $inner -n "$@"
+"""
+
+    def test_narrow_path_inside(self):
+        """the sandbox routes for a container behind a link of MTU 1300 and says "packet too big": TCP and UDP of IPv6 then fit"""
+        self.not_the_standin("the container's addresses are Portolan's")
+        program = self.DOWNLOAD + """
+u = udp(sys.argv[1], 7105, 1)
+for _ in range(3):  # the first is lost to the discovery, where no router may fragment
+    u.send(b"1400")
+    try: print(len(u.recv(2000)))
+    except TimeoutError: print("lost")
+"""
+        for family, address in both_families(SERVER4, SERVER6):
+            with self.subTest(family):
+                out = self.succeeds(
+                    ["sh", "-c", self.CONTAINER, "sh", PYTHON, "-I", "-S", "-c", PRELUDE + program, address, str(20 << 20),
+                     os.path.dirname(services.__file__)], "--map-root", timeout=40).splitlines()
+                self.assertTrue(out[0].startswith("True "), out)
+                self.assertEqual(out[-1], "1400", out)
 
     def rss(self, process):
         with open(f"/proc/{process.pid}/status") as status:
