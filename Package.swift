@@ -44,12 +44,13 @@ let package = Package(
         module("Uv", ["CUv"]),
         module("Sandbox", ["Wire", "CHost", log]),
         module("Gateway", ["Netstack", "Resolver", "Wire", "Uv", "Capture", "CHost", log]),
-        // Test support: virtual clock, lossy wires, scripted peers.
-        module("Simnet", ["Netstack", "Wire"]),
+        // Test support: virtual clock, lossy wires, scripted peers, what the fuzzers drive.
+        module("Simnet", ["Netstack", "Resolver", "Wire"]),
         .executableTarget(
             name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", log, arguments], swiftSettings: rules),
-        tests("WireTests", ["Wire"]),
+        tests("WireTests", ["Wire", "Simnet"]),
         tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt"]),
+        tests("SimnetTests", ["Simnet"]),
         tests("ResolverTests", ["Resolver", "Wire"]),
         tests("CaptureTests", ["Capture", "Wire"]),
         tests("UvTests", ["Uv"]),

@@ -123,6 +123,8 @@ extension Core {
     /// TCP connections in any state but TIME-WAIT.
     package var connectionCount: Int { tcp.count }
     package var timeWaitCount: Int { tcp.timeWaitCount }
+    /// UDP and echo flows.
+    package var flowCount: Int { udp.flows.count + icmp.echo.flows.count }
     package var tcpCounters: TCPCounters { tcp.counters }
     /// Payload buffers in use.
     package var chunksInUse: Int { tcp.chunksInUse }

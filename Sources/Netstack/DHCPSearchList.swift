@@ -7,8 +7,8 @@ enum SearchList {
     static func encode(_ domains: [String], limit: Int = 255) -> [UInt8] {
         var list: [UInt8] = []
         for domain in domains {
-            guard let name = DNSName(domain), !name.isRoot, list.count + name.bytes.count <= limit else { continue }
-            list += name.bytes
+            guard let name = DNSName(domain), list.count + name.octets.count <= limit else { continue }
+            list += name.octets
         }
         return list
     }

@@ -1,3 +1,5 @@
+internal import Wire
+
 // The cache: whole answers, kept for as long as their shortest TTL.
 //
 // An entry is an upstream's message without its OPT record, under the question's lower-case name, type, class and the bits
@@ -13,7 +15,7 @@
 
 struct AnswerCache {
     struct Key: Hashable {
-        var name: Name
+        var name: DNSName
         var type: Int
         var `class`: Int
         /// The query's CD and AD bits, and 1 for DO.

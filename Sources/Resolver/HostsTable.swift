@@ -9,9 +9,9 @@ package struct HostsTable: Sendable {
     package static let maximumNames = 100_000
     package static let maximumAddresses = 16
 
-    private var addressesByName: [Name: [IPAddress]] = [:]
+    private var addressesByName: [DNSName: [IPAddress]] = [:]
     /// The first name given for the address: its canonical one.
-    private var nameByAddress: [IPAddress: Name] = [:]
+    private var nameByAddress: [IPAddress: DNSName] = [:]
     package private(set) var ignored = 0
 
     package var count: Int { addressesByName.count }
@@ -29,13 +29,13 @@ package struct HostsTable: Sendable {
             let addressText = String(decoding: words[0].prefix { $0 != UInt8(ascii: "%") }, as: UTF8.self)
             guard let address = IPAddress(addressText) else { continue }
             for word in words.dropFirst() {
-                guard let name = Name(String(decoding: word, as: UTF8.self)) else { continue }
+                guard let name = DNSName(String(decoding: word, as: UTF8.self)) else { continue }
                 add(name, address)
             }
         }
     }
 
-    private mutating func add(_ name: Name, _ address: IPAddress) {
+    private mutating func add(_ name: DNSName, _ address: IPAddress) {
         if nameByAddress[address] == nil, nameByAddress.count < Self.maximumNames { nameByAddress[address] = name }
         guard let known = addressesByName[name] else {
             if addressesByName.count < Self.maximumNames {
@@ -54,6 +54,6 @@ package struct HostsTable: Sendable {
     }
 
     /// Nil when the file does not know the name.
-    package func addresses(of name: Name) -> [IPAddress]? { addressesByName[name] }
-    package func name(of address: IPAddress) -> Name? { nameByAddress[address] }
+    package func addresses(of name: DNSName) -> [IPAddress]? { addressesByName[name] }
+    package func name(of address: IPAddress) -> DNSName? { nameByAddress[address] }
 }

@@ -16,7 +16,7 @@ package struct LocalNames: Sendable {
 
     private let gateway: [IPAddress]
     private let host: [IPAddress]
-    private let builtIn: [(name: Name, addresses: [IPAddress])]
+    private let builtIn: [(name: DNSName, addresses: [IPAddress])]
 
     /// - Parameters:
     ///   - gateway: the gateway's addresses in the guest's subnets.
@@ -27,9 +27,9 @@ package struct LocalNames: Sendable {
         self.hosts = hosts
         let loopback = [IPAddress(v4: 0x7f00_0001), IPAddress(hi: 0, lo: 1)]
         builtIn =
-            Self.gatewayNames.compactMap { Name($0) }.map { ($0, gateway) }
-            + Self.hostNames.compactMap { Name($0) }.map { ($0, host) }
-            + ["localhost"].compactMap { Name($0) }.map { ($0, loopback) }
+            Self.gatewayNames.compactMap { DNSName($0) }.map { ($0, gateway) }
+            + Self.hostNames.compactMap { DNSName($0) }.map { ($0, host) }
+            + ["localhost"].compactMap { DNSName($0) }.map { ($0, loopback) }
     }
 
     enum Answer {
@@ -59,10 +59,10 @@ package struct LocalNames: Sendable {
         return .records(Self.records(addresses.flatMap(seenByGuest), question.type))
     }
 
-    private func pointer(_ address: IPAddress) -> Name? {
-        if gateway.contains(address) { return Name(Self.gatewayNames[0]) }
-        if host.contains(address) { return Name(Self.hostNames[0]) }
-        return hosts.name(of: address) ?? (address.isLoopback ? Name("localhost") : nil)
+    private func pointer(_ address: IPAddress) -> DNSName? {
+        if gateway.contains(address) { return DNSName(Self.gatewayNames[0]) }
+        if host.contains(address) { return DNSName(Self.hostNames[0]) }
+        return hosts.name(of: address) ?? (address.isLoopback ? DNSName("localhost") : nil)
     }
 
     /// The host's own loopback addresses (Debian's `127.0.1.1 myhost`) would lead a guest to itself: it meets the host elsewhere.

@@ -1,3 +1,5 @@
+internal import Wire
+
 // The part of a DNS message that a forwarder needs (RFC 1035 section 4, RFC 6891).
 //
 //     0        2        4        6        8        10       12
@@ -6,7 +8,7 @@
 // Nothing here copies or interprets record data; names are skipped, not expanded. Every function is total: a message that
 // ends early or points outside itself yields nil.
 
-/// Numbers of the DNS (IANA "Domain Name System (DNS) Parameters").
+/// Numbers of the DNS (IANA "Domain DNSName System (DNS) Parameters").
 package enum DNS {
     static let headerLength = 12
 
@@ -43,7 +45,7 @@ package enum DNS {
 
 /// The question section of a message with exactly one question, which stands at offset 12 and is not compressed.
 struct Question {
-    var name: Name
+    var name: DNSName
     var type: Int
     var `class`: Int
     /// Offset of the first byte after the question.
@@ -53,10 +55,10 @@ struct Question {
         var at = DNS.headerLength
         while let length = message.load8(at), length > 0 {
             at += 1 + length
-            guard length <= 63, at - DNS.headerLength < Name.maximumLength else { return nil }
+            guard length <= 63, at - DNS.headerLength < DNSName.maximumLength else { return nil }
         }
         guard let type = message.load16(at + 1), let `class` = message.load16(at + 3) else { return nil }
-        name = Name(octets: message[DNS.headerLength...at].map(lowercased))
+        name = DNSName(octets: message[DNS.headerLength...at].map(\.lowercased))
         self.type = type
         self.class = `class`
         end = at + 5
@@ -65,7 +67,7 @@ struct Question {
     /// Whether `message` has this question, letters compared without case.
     func stands(in message: Octets) -> Bool {
         guard message.load16(end - 4) == type, message.load16(end - 2) == `class` else { return false }
-        return zip(name.octets, message[DNS.headerLength...]).allSatisfy { $0 == lowercased($1) }
+        return zip(name.octets, message[DNS.headerLength...]).allSatisfy { $0 == $1.lowercased }
     }
 }
 
@@ -136,7 +138,7 @@ struct RecordWalker {
             if length >= 0xc0 { return at + 2 <= message.count ? at + 2 : nil }
             if length > 63 { return nil }
             at += 1 + length
-            if at - start >= Name.maximumLength { return nil }
+            if at - start >= DNSName.maximumLength { return nil }
         }
         return nil
     }

@@ -35,7 +35,3 @@ extension Octets {
         append16(value)
     }
 }
-
-/// ASCII letters to lower case, everything else as it is: how names compare (RFC 4343).
-@inline(__always)
-func lowercased(_ byte: UInt8) -> UInt8 { byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte }

@@ -83,5 +83,5 @@ struct LocalRecord {
         return LocalRecord(type: DNS.typeAAAA, data: data)
     }
 
-    static func pointer(_ name: Name) -> LocalRecord { LocalRecord(type: DNS.typePTR, data: name.octets) }
+    static func pointer(_ name: DNSName) -> LocalRecord { LocalRecord(type: DNS.typePTR, data: name.octets) }
 }

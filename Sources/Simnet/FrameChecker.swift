@@ -91,5 +91,8 @@ package struct FrameChecker {
     /// A flow's past counts no more: its ports are used again.
     package mutating func forget() { flows = [:] }
 
+    /// The same for the flows of one of the guest's ports.
+    package mutating func forget(guestPort port: UInt16) { flows = flows.filter { $0.key.guest.port != port } }
+
     private mutating func fail(_ what: String) { violations.append("frame \(frames): \(what)") }
 }

@@ -1,4 +1,4 @@
-package import Wire
+internal import Wire
 
 // A router in the guest with a link whose MTU is smaller than the one the core sends into. It cuts super-frames into segments as a
 // kernel does before it forwards, drops those that do not fit, and says so (RFC 1191, RFC 8201).

@@ -176,8 +176,9 @@ package struct ScriptedHost: Outside {
         now = time
         for i in sockets.indices where sockets[i].readAt <= time {
             sockets[i].read = min(sockets[i].received.count, sockets[i].read + (sockets[i].script.readSize ?? .max / 2))
-            sockets[i].readAt =
-                sockets[i].read < sockets[i].received.count ? time + sockets[i].script.readInterval : .never
+            // A peer that has stopped reading does not look again and again.
+            let goesOn = sockets[i].read < sockets[i].received.count && sockets[i].script.readSize != 0
+            sockets[i].readAt = goesOn ? time + sockets[i].script.readInterval : .never
         }
     }
 

@@ -77,7 +77,7 @@ import Wire
         ] as [(String, [String]?)])
     func forward(name: String, addresses: [String]?) throws {
         let table = HostsTable(parsing: Array(Self.text.utf8))
-        #expect(table.addresses(of: try #require(Name(name)))?.map { "\($0)" } == addresses)
+        #expect(table.addresses(of: try #require(DNSName(name)))?.map { "\($0)" } == addresses)
     }
 
     @Test func reverse() {
@@ -93,7 +93,7 @@ import Wire
         #expect(table.ignored == 10)
         let crowd = (0..<100).map { "192.0.2.\($0) crowd\n" }.joined()
         let crowded = HostsTable(parsing: Array(crowd.utf8))
-        #expect(crowded.addresses(of: Name("crowd")!)?.count == HostsTable.maximumAddresses)
+        #expect(crowded.addresses(of: DNSName("crowd")!)?.count == HostsTable.maximumAddresses)
     }
 }
 
@@ -104,31 +104,31 @@ import Wire
         (Array(repeating: "abcdefg", count: 31).joined(separator: "."), true),
         (Array(repeating: "abcdefg", count: 32).joined(separator: "."), false),
     ])
-    func limits(text: String, valid: Bool) { #expect((Name(text) != nil) == valid) }
+    func limits(text: String, valid: Bool) { #expect((DNSName(text) != nil) == valid) }
 
     @Test(arguments: ["192.0.2.1", "0.0.0.0", "255.255.255.255", "2001:db8::1", "::", "fe80::dead:beef"])
     func reverseRoundTrip(text: String) {
-        let name = Name(reverse: address(text))
+        let name = DNSName(reverse: address(text))
         #expect(name.reversedAddress == address(text))
     }
 
     @Test func reverseText() {
-        #expect("\(Name(reverse: address("192.0.2.1")))" == "1.2.0.192.in-addr.arpa")
-        #expect("\(Name(reverse: address("2001:db8::1")))".hasPrefix("1.0.0.0."))
+        #expect("\(DNSName(reverse: address("192.0.2.1")))" == "1.2.0.192.in-addr.arpa")
+        #expect("\(DNSName(reverse: address("2001:db8::1")))".hasPrefix("1.0.0.0."))
     }
 
     @Test(arguments: [
         "256.2.0.192.in-addr.arpa", "2.0.192.in-addr.arpa", "x.2.0.192.in-addr.arpa", "1.ip6.arpa",
         "+1.2.3.4.in-addr.arpa",
     ])
-    func notReverse(text: String) { #expect(Name(text)?.reversedAddress == nil) }
+    func notReverse(text: String) { #expect(DNSName(text)?.reversedAddress == nil) }
 
     @Test(arguments: [
         ("host.internal", true), ("a.b.host.internal", true), ("ghost.internal", false), ("internal", false),
         ("internal.host", false),
     ])
     func within(text: String, expected: Bool) {
-        #expect(Name(text)!.isWithin(Name("host.internal")!) == expected)
+        #expect(DNSName(text)!.isWithin(DNSName("host.internal")!) == expected)
     }
 
     @Test("SipHash-2-4 of eight bytes, from the reference's vectors")

@@ -53,7 +53,7 @@ import Wire
         reply.interfaceMTU = 1400
         reply.hostName = "guest"
         reply.domainName = "corp.example"
-        reply.domainSearch = DNSName("corp.example")!.bytes
+        reply.domainSearch = DNSName("corp.example")!.octets
         reply.classlessRoutes = [
             DHCPv4Route(destination: Prefix("0.0.0.0/0")!, router: serverV4),
             DHCPv4Route(destination: Prefix("10.17.0.0/13")!, router: serverV4),
@@ -152,7 +152,7 @@ import Wire
         #expect(lease.identifier == 2 && Prefix("fd00::/64")!.contains(address))
         #expect(lease.validLifetime == 3600)
         check(request.identityAssociations()[0].address, lease.address)
-        check(reply.option(DHCPv6Option.domainList)?.array, DNSName("corp.example")!.bytes)
+        check(reply.option(DHCPv6Option.domainList)?.array, DNSName("corp.example")!.octets)
         check(reply.dnsServers.count, 1)
     }
 
@@ -171,7 +171,7 @@ import Wire
         message.preference = 255
         message.statusCode = DHCPv6Status.success
         message.dnsServers = [serverV6]
-        message.domainList = DNSName("corp.example")!.bytes
+        message.domainList = DNSName("corp.example")!.octets
         message.optionRequest = [23, 24]
         let identifier = DHCPv6Message.identifier(of: serverMAC)
         #expect(identifier == hex("0003 0001 525400000001"))

@@ -69,7 +69,7 @@ import Wire
 
     @Test func writesARouterAdvertisement() throws {
         let servers = [serverV6, IPAddress("fd00::3")!]
-        let search = DNSName("corp.example")!.bytes
+        let search = DNSName("corp.example")!.octets
         let prefix = NDPPrefixInformation(address: IPAddress("fd00::")!, prefixLength: 64)
         let source = IPAddress("fe80::1")!
         let destination = IPAddress("ff02::1")!

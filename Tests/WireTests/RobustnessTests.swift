@@ -1,108 +1,9 @@
+import Simnet
 import Testing
 import Wire
 
 // Whatever bytes come, no view traps. In a debug build every load of a view is checked (`field16(at:)` and its like), so
 // running through all getters at every truncation proves the length checks in `init`.
-
-/// Reads all there is in any bytes, through every view.
-private func readAll(_ bytes: RawSpan) -> Int {
-    var sum = 0
-    if let view = try? EthernetView(bytes) {
-        sum &+= view.destination.rawValue.hashValue &+ view.source.rawValue.hashValue &+ Int(view.etherType)
-        sum &+= view.payload.byteCount
-    }
-    if let view = try? ARPView(bytes) {
-        sum &+= Int(view.operation) &+ view.senderMAC.hashValue &+ view.targetMAC.hashValue
-        sum &+= view.senderAddress.hashValue &+ view.targetAddress.hashValue
-    }
-    if let view = try? IPv4View(bytes) { sum &+= read(view) }
-    if let view = try? IPv4View(quoted: bytes) { sum &+= read(view) }
-    if let view = try? IPv6View(bytes) { sum &+= read(view) }
-    if let view = try? IPv6View(quoted: bytes) { sum &+= read(view) }
-    for first in [0, 43, 44, 60] as [UInt8] {
-        if let chain = try? IPv6Chain(nextHeader: first, payload: bytes) {
-            sum &+= chain.payload.byteCount &+ chain.nextHeaderOffset &+ (chain.fragment?.offset ?? 0)
-        }
-    }
-    if let quoted = try? QuotedPacket(bytes) { sum &+= quoted.hashValue }
-    sum &+= readTransport(bytes)
-    sum &+= readServices(bytes)
-    return sum
-}
-
-private func read(_ view: borrowing IPv4View) -> Int {
-    var sum = view.headerLength &+ view.totalLength &+ view.fragmentOffset &+ Int(view.identification)
-    sum &+= Int(view.trafficClass) &+ Int(view.timeToLive) &+ Int(view.protocol) &+ Int(view.checksum)
-    sum &+= view.options.byteCount &+ view.payload.byteCount &+ (view.verifyChecksum() ? 1 : 0)
-    return sum &+ view.source.hashValue &+ view.destination.hashValue &+ (view.isFragment ? 1 : 0)
-}
-
-private func read(_ view: borrowing IPv6View) -> Int {
-    var sum = view.payloadLength &+ Int(view.flowLabel) &+ Int(view.trafficClass) &+ Int(view.nextHeader)
-    sum &+= Int(view.hopLimit) &+ view.source.hashValue &+ view.destination.hashValue &+ view.payload.byteCount
-    if let chain = try? IPv6Chain(view) { sum &+= chain.payload.byteCount &+ Int(chain.upperProtocol) }
-    return sum
-}
-
-private func readTransport(_ bytes: RawSpan) -> Int {
-    var sum = 0
-    if let view = try? TCPView(bytes) {
-        sum &+= Int(view.sourcePort) &+ Int(view.destinationPort) &+ Int(view.window) &+ Int(view.urgentPointer)
-        sum &+= view.sequence.hashValue &+ view.acknowledgment.hashValue &+ view.payload.byteCount
-        sum &+= view.verifyChecksum(source: clientV4, destination: serverV4) ? 1 : 0
-        sum &+= TCPOptions(parsing: view.options).length
-    }
-    sum &+= TCPOptions(parsing: bytes).sackCount
-    if let view = try? UDPView(bytes) {
-        sum &+= Int(view.sourcePort) &+ Int(view.destinationPort) &+ view.length &+ view.payload.byteCount
-        sum &+= view.verifyChecksum(source: clientV6, destination: serverV6) ? 1 : 0
-    }
-    if let view = try? ICMPv4View(bytes) {
-        sum &+= Int(view.type) &+ Int(view.code) &+ Int(view.identifier) &+ Int(view.sequence) &+ Int(view.nextHopMTU)
-        sum &+= view.payload.byteCount &+ (view.verifyChecksum() ? 1 : 0)
-    }
-    if let view = try? ICMPv6View(bytes) {
-        sum &+= Int(view.type) &+ Int(view.code) &+ Int(view.identifier) &+ Int(view.sequence) &+ Int(view.mtu)
-        sum &+= view.payload.byteCount &+ (view.verifyChecksum(source: clientV6, destination: serverV6) ? 1 : 0)
-    }
-    if let view = try? NDPView(bytes) {
-        sum &+= Int(view.type) &+ view.target.hashValue &+ Int(view.routerLifetime) &+ Int(view.currentHopLimit)
-        let options = view.options
-        sum &+= options.sourceLinkLayerAddress.hashValue &+ options.targetLinkLayerAddress.hashValue
-        sum &+= options.mtu.hashValue &+ options.recursiveDNSServers.count
-        sum &+= Int(options.prefixInformation?.prefixLength ?? 0) &+ (options.dnsSearchList?.byteCount ?? 0)
-    }
-    return sum
-}
-
-private func readServices(_ bytes: RawSpan) -> Int {
-    var sum = 0
-    if let view = try? DHCPv4View(bytes) {
-        for code in 0...255 as ClosedRange<UInt8> { sum &+= view.option(code)?.byteCount ?? 0 }
-        sum &+= view.clientMAC.hashValue &+ view.requestedAddress.hashValue &+ view.serverIdentifier.hashValue
-        sum &+= view.maximumReplyLength &+ Int(view.messageType ?? 0) &+ (view.requests(3) ? 1 : 0)
-    }
-    if let view = try? DHCPv6View(bytes) {
-        for code in 0...30 as ClosedRange<UInt16> { sum &+= view.option(code)?.byteCount ?? 0 }
-        sum &+= view.identityAssociations().count &+ view.dnsServers.count &+ Int(view.preference)
-        sum &+= Int(view.statusCode ?? 0) &+ (view.requests(23) ? 1 : 0)
-    }
-    if let view = try? DNSView(bytes) {
-        sum &+= (try? view.question())?.name.bytes.count ?? 0
-        sum &+= view.maximumResponseLength() &+ Int((try? view.negativeTTL()) ?? 0)
-        if var records = try? view.records() {
-            while let record = try? records.next() {
-                sum &+= (view.address(of: record)?.hashValue ?? 0) &+ record.end
-                sum &+= (try? DNSName(reading: bytes, at: record.nameOffset))?.labels.count ?? 0
-                sum &+= (try? view.soaMinimum(of: record)).hashValue
-            }
-        }
-        var copy = bytes.array
-        let count = copy.count
-        sum &+= editing(&copy) { DNSHeader.truncate(&$0, count: count) }
-    }
-    return sum
-}
 
 /// The frame's parts: itself, its packet, its message, its payload. What is a header at one depth is garbage to others.
 private func layers(_ frame: [UInt8]) -> [[UInt8]] {
@@ -119,7 +20,7 @@ private func layers(_ frame: [UInt8]) -> [[UInt8]] {
         for layer in layers(Captured.all[index].frame) {
             for count in 0...layer.count {
                 // A buffer of its own length, so that a sanitizer would see a read beyond it.
-                _ = readAll(Array(layer[..<count]).rawSpan)
+                _ = FuzzViews.readAll(Array(layer[..<count]).rawSpan)
             }
         }
     }
@@ -137,7 +38,7 @@ private func layers(_ frame: [UInt8]) -> [[UInt8]] {
                         .randomElement(using: &random)!
                         bytes[Int.random(in: 0..<bytes.count, using: &random)] = value
                     }
-                    _ = readAll(Array(bytes[..<Int.random(in: 0...bytes.count, using: &random)]).rawSpan)
+                    _ = FuzzViews.readAll(Array(bytes[..<Int.random(in: 0...bytes.count, using: &random)]).rawSpan)
                 }
             }
         }
@@ -148,7 +49,7 @@ private func layers(_ frame: [UInt8]) -> [[UInt8]] {
         for _ in 0..<5000 {
             var bytes = random.bytes(Int.random(in: 0...300, using: &random))
             if random.next() & 1 == 0 { for index in bytes.indices { bytes[index] &= 0x1f } }
-            _ = readAll(bytes.rawSpan)
+            _ = FuzzViews.readAll(bytes.rawSpan)
         }
     }
 
