@@ -40,7 +40,7 @@ extension Core {
     package mutating func hostEcho<O: Outside & ~Copyable>(
         _ flow: FlowID, from source: IPAddress, _ message: RawSpan, hopLimit: UInt8, at now: Instant, outside: inout O
     ) {
-        guard let reply = try? ICMPv4View(message) else { return }
+        guard let reply = try? ICMPView(message) else { return }
         icmp.echo.hostEcho(
             flow, from: source, sequence: reply.sequence, reply.payload, hopLimit: hopLimit, at: now,
             configuration: configuration, egress: &egress, counters: &counters, outside: &outside)

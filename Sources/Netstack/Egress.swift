@@ -69,36 +69,14 @@ package struct Egress: ~Copyable {
         let offload = storeChecksum(
             proto, from: source, to: destination, headerLength: headerLength, payload: payload, whole: fits)
         identification &+= 1
-        let identification = identification
-        let gatewayMAC = gatewayMAC
-        let start = Self.transportAt - ipLength - EthernetHeader.length
+        let lower = Lower(
+            proto: proto, source: source, destination: destination, mac: mac, hopLimit: hopLimit,
+            trafficClass: trafficClass, dontFragment: dontFragment, identification: identification)
         guard fits else {
-            return isV4
-                ? sendFragments4(
-                    proto, from: source, to: destination, mac: mac, hopLimit: hopLimit, trafficClass: trafficClass,
-                    headerLength: headerLength, payload: payload, counters: &counters, outside: &outside)
-                : sendFragments6(
-                    proto, from: source, to: destination, mac: mac, mtu: mtu, hopLimit: hopLimit,
-                    trafficClass: trafficClass, headerLength: headerLength, payload: payload, counters: &counters,
-                    outside: &outside)
+            return sendFragments(
+                lower, mtu: mtu, headerLength: headerLength, payload: payload, counters: &counters, outside: &outside)
         }
-        var bytes = scratch.mutableBytes
-        EthernetHeader(
-            destination: mac, source: gatewayMAC, etherType: isV4 ? EtherType.ipv4 : EtherType.ipv6
-        ).write(to: &bytes, at: start)
-        if isV4 {
-            IPv4Header(
-                source: source, destination: destination, protocol: proto, payloadLength: length,
-                timeToLive: hopLimit, trafficClass: trafficClass,
-                identification: UInt16(truncatingIfNeeded: identification), dontFragment: dontFragment,
-                moreFragments: false, fragmentOffset: 0
-            ).write(to: &bytes, at: Self.transportAt - ipLength)
-        } else {
-            IPv6Header(
-                source: source, destination: destination, nextHeader: proto, payloadLength: length,
-                hopLimit: hopLimit, trafficClass: trafficClass, flowLabel: 0
-            ).write(to: &bytes, at: Self.transportAt - ipLength)
-        }
+        let start = storeLower(lower, length: length, fragment: nil)
         return transmit(
             offload, from: start, to: Self.transportAt + headerLength, payload, counters: &counters, outside: &outside)
     }
@@ -167,29 +145,19 @@ package struct Egress: ~Copyable {
         return true
     }
 
-    /// RFC 791 section 3.2, "An example fragmentation procedure".
-    private mutating func sendFragments4<O: Outside & ~Copyable>(
-        _ proto: UInt8, from source: IPAddress, to destination: IPAddress, mac: MACAddress, hopLimit: UInt8,
-        trafficClass: UInt8, headerLength: Int, payload: RawSpan, counters: inout Counters, outside: inout O
+    /// RFC 791 section 3.2, "An example fragmentation procedure"; RFC 8200 section 4.5.
+    private mutating func sendFragments<O: Outside & ~Copyable>(
+        _ lower: Lower, mtu: Int, headerLength: Int, payload: RawSpan, counters: inout Counters, outside: inout O
     ) -> Bool {
-        let start = Self.transportAt - 20 - EthernetHeader.length
-        let unit = (mtu - 20) & ~7
+        let unit = (mtu - (lower.destination.isV4 ? 20 : 48)) & ~7
         guard unit >= headerLength else { return false }
         let total = headerLength + payload.byteCount
-        let identification = identification
-        let gatewayMAC = gatewayMAC
         var offset = 0
         while offset < total {
             let count = min(unit, total - offset)
-            var bytes = scratch.mutableBytes
-            EthernetHeader(destination: mac, source: gatewayMAC, etherType: EtherType.ipv4)
-                .write(to: &bytes, at: start)
-            IPv4Header(
-                source: source, destination: destination, protocol: proto, payloadLength: count,
-                timeToLive: hopLimit, trafficClass: trafficClass,
-                identification: UInt16(truncatingIfNeeded: identification), dontFragment: false,
-                moreFragments: offset + count < total, fragmentOffset: offset
-            ).write(to: &bytes, at: Self.transportAt - 20)
+            let fragment = IPv6Fragment(
+                offset: offset, more: offset + count < total, identification: lower.identification)
+            let start = storeLower(lower, length: count, fragment: fragment)
             guard
                 sendPiece(
                     from: start, offset: offset, count: count, headerLength: headerLength, payload: payload,
@@ -200,37 +168,46 @@ package struct Egress: ~Copyable {
         return true
     }
 
-    /// RFC 8200 section 4.5.
-    private mutating func sendFragments6<O: Outside & ~Copyable>(
-        _ proto: UInt8, from source: IPAddress, to destination: IPAddress, mac: MACAddress, mtu: Int, hopLimit: UInt8,
-        trafficClass: UInt8, headerLength: Int, payload: RawSpan, counters: inout Counters, outside: inout O
-    ) -> Bool {
-        let start = Self.transportAt - 48 - EthernetHeader.length
-        let unit = (mtu - 48) & ~7
-        guard unit >= headerLength else { return false }
-        let total = headerLength + payload.byteCount
-        let identification = identification
+    /// What the headers below the transport's say, whole or in fragments.
+    private struct Lower {
+        var proto: UInt8
+        var source: IPAddress
+        var destination: IPAddress
+        var mac: MACAddress
+        var hopLimit: UInt8
+        var trafficClass: UInt8
+        var dontFragment: Bool
+        var identification: UInt32
+    }
+
+    /// Writes them in front of the transport header: for a packet of `length` bytes, or a fragment of so many.
+    /// - Returns: where they start.
+    private mutating func storeLower(_ lower: Lower, length: Int, fragment: IPv6Fragment?) -> Int {
+        let isV4 = lower.destination.isV4
+        let ip = Self.transportAt - (isV4 ? 20 : fragment == nil ? 40 : 40 + IPv6Fragment.length)
         let gatewayMAC = gatewayMAC
-        var offset = 0
-        while offset < total {
-            let count = min(unit, total - offset)
-            var bytes = scratch.mutableBytes
-            EthernetHeader(destination: mac, source: gatewayMAC, etherType: EtherType.ipv6)
-                .write(to: &bytes, at: start)
+        var bytes = scratch.mutableBytes
+        EthernetHeader(
+            destination: lower.mac, source: gatewayMAC, etherType: isV4 ? EtherType.ipv4 : EtherType.ipv6
+        ).write(to: &bytes, at: ip - EthernetHeader.length)
+        if isV4 {
+            IPv4Header(
+                source: lower.source, destination: lower.destination, protocol: lower.proto, payloadLength: length,
+                timeToLive: lower.hopLimit, trafficClass: lower.trafficClass,
+                identification: UInt16(truncatingIfNeeded: lower.identification),
+                dontFragment: lower.dontFragment && fragment == nil, moreFragments: fragment?.more ?? false,
+                fragmentOffset: fragment?.offset ?? 0
+            ).write(to: &bytes, at: ip)
+        } else {
             IPv6Header(
-                source: source, destination: destination, nextHeader: IPProtocol.fragment, payloadLength: 8 + count,
-                hopLimit: hopLimit, trafficClass: trafficClass, flowLabel: 0
-            ).write(to: &bytes, at: Self.transportAt - 48)
-            IPv6Fragment(offset: offset, more: offset + count < total, identification: identification)
-                .write(nextHeader: proto, to: &bytes, at: Self.transportAt - IPv6Fragment.length)
-            guard
-                sendPiece(
-                    from: start, offset: offset, count: count, headerLength: headerLength, payload: payload,
-                    counters: &counters, outside: &outside)
-            else { return false }
-            offset += count
+                source: lower.source, destination: lower.destination,
+                nextHeader: fragment == nil ? lower.proto : IPProtocol.fragment,
+                payloadLength: length + (fragment == nil ? 0 : IPv6Fragment.length), hopLimit: lower.hopLimit,
+                trafficClass: lower.trafficClass, flowLabel: 0
+            ).write(to: &bytes, at: ip)
+            fragment?.write(nextHeader: lower.proto, to: &bytes, at: Self.transportAt - IPv6Fragment.length)
         }
-        return true
+        return ip - EthernetHeader.length
     }
 
     /// One fragment, its lower headers written: the first also carries the transport header.

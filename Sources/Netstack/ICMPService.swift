@@ -34,7 +34,7 @@ package struct ICMPService: ~Copyable {
             counters.drop(fault)
             return nil
         }
-        guard let header = try? ICMPv4View(message) else { return nil }
+        guard let header = try? ICMPView(message) else { return nil }
         switch (isV4, header.type) {
         case (true, ICMPv4Type.echoRequest), (false, ICMPv6Type.echoRequest):
             guard header.code == 0 else {
@@ -69,15 +69,9 @@ package struct ICMPService: ~Copyable {
         // ICMP belongs to IPv4, ICMPv6 to IPv6.
         let isV4 = packet.proto == IPProtocol.icmp
         guard isV4 == packet.destination.isV4 else { return .unknownProtocol }
-        guard message.byteCount >= ICMPv4Header.length else { return .malformedICMP }
+        guard let view = try? ICMPView(message) else { return .malformedICMP }
         if packet.offload.needsChecksum || packet.offload.checksumValid { return nil }
-        var sum: UInt64 = 0
-        if !isV4 {
-            sum = Checksum.pseudoHeader(
-                source: packet.source, destination: packet.destination, protocol: IPProtocol.icmpv6,
-                length: message.byteCount)
-        }
-        return Checksum.finish(Checksum.sum(message, sum)) == 0 ? nil : .badICMPChecksum
+        return view.verifyChecksum(source: packet.source, destination: packet.destination) ? nil : .badICMPChecksum
     }
 
     /// When `advance` has something to do.

@@ -60,14 +60,12 @@ package enum FuzzViews {
             sum &+= Int(view.sourcePort) &+ Int(view.destinationPort) &+ view.length &+ view.payload.byteCount
             sum &+= view.verifyChecksum(source: v6, destination: v6) ? 1 : 0
         }
-        if let view = try? ICMPv4View(bytes) {
+        if let view = try? ICMPView(bytes) {
             sum &+=
                 Int(view.type) &+ Int(view.code) &+ Int(view.identifier) &+ Int(view.sequence) &+ Int(view.nextHopMTU)
-            sum &+= view.payload.byteCount &+ (view.verifyChecksum() ? 1 : 0)
-        }
-        if let view = try? ICMPv6View(bytes) {
-            sum &+= Int(view.type) &+ Int(view.code) &+ Int(view.identifier) &+ Int(view.sequence) &+ Int(view.mtu)
-            sum &+= view.payload.byteCount &+ (view.verifyChecksum(source: v6, destination: v6) ? 1 : 0)
+            sum &+= view.payload.byteCount &+ Int(view.restOfHeader)
+            sum &+= view.verifyChecksum(source: v4, destination: v4) ? 1 : 0
+            sum &+= view.verifyChecksum(source: v6, destination: v6) ? 1 : 0
         }
         if let view = try? NDPView(bytes) {
             sum &+= Int(view.type) &+ view.target.hashValue &+ Int(view.routerLifetime) &+ Int(view.currentHopLimit)

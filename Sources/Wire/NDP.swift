@@ -17,7 +17,7 @@ package struct NDPView: ~Escapable {
 
     @_lifetime(copy bytes)
     package init(_ bytes: RawSpan) throws(ParseError) {
-        guard bytes.byteCount >= ICMPv6Header.length else { throw .truncated }
+        guard bytes.byteCount >= ICMPHeader.length else { throw .truncated }
         guard bytes.field8(at: 1) == 0 else { throw .badField }
         guard let length = Self.fixedLength(of: bytes.field8(at: 0)) else { throw .badField }
         guard bytes.byteCount >= length else { throw .truncated }
@@ -93,7 +93,7 @@ package enum NDPMessage: Sendable {
         options: [NDPOption] = []
     ) -> Int {
         var restOfHeader: UInt32 = 0
-        var end = offset + ICMPv6Header.length
+        var end = offset + ICMPHeader.length
         switch self {
         case .routerSolicitation:
             break
@@ -116,9 +116,9 @@ package enum NDPMessage: Sendable {
             end += 16
         }
         for option in options { end += option.write(to: &span, at: end) }
-        let body = offset + ICMPv6Header.length
+        let body = offset + ICMPHeader.length
         let sum = Checksum.sum(span.bytes.extracting(body..<end))
-        ICMPv6Header(type: type, restOfHeader: restOfHeader).write(
+        ICMPHeader(type: type, restOfHeader: restOfHeader).write(
             to: &span, at: offset, source: source, destination: destination, payloadSum: sum, payloadLength: end - body)
         return end - offset
     }

@@ -203,7 +203,7 @@ import Wire
         let chain = try IPv6Chain(view)
         check(chain.upperProtocol, IPProtocol.icmpv6)
         check(chain.payload.u8(at: 0), ICMPv6Type.multicastListenerReportV2)
-        check(try ICMPv6View(chain.payload).verifyChecksum(source: view.source, destination: view.destination), true)
+        check(try ICMPView(chain.payload).verifyChecksum(source: view.source, destination: view.destination), true)
     }
 
     @Test func boundsTheWalk() throws {

@@ -92,7 +92,7 @@ import Wire
         check(view.options.prefixInformation, prefix)
         check(view.options.recursiveDNSServers, servers)
         check(view.options.dnsSearchList?.array, search + [0, 0])
-        check(try ICMPv6View(message.rawSpan).verifyChecksum(source: source, destination: destination), true)
+        check(try ICMPView(message.rawSpan).verifyChecksum(source: source, destination: destination), true)
     }
 
     @Test(

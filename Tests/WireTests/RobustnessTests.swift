@@ -73,7 +73,9 @@ private func layers(_ frame: [UInt8]) -> [[UInt8]] {
                     try UDPView(packet.payload).verifyChecksum(source: source, destination: destination), true,
                     "\(name)")
             default:
-                check(try ICMPv4View(packet.payload).verifyChecksum(), true, "\(name)")
+                check(
+                    try ICMPView(packet.payload).verifyChecksum(source: source, destination: destination), true,
+                    "\(name)")
             }
         } else if link.etherType == EtherType.ipv6 {
             let packet = try IPv6View(link.payload)
@@ -91,7 +93,7 @@ private func layers(_ frame: [UInt8]) -> [[UInt8]] {
                 )
             default:
                 check(
-                    try ICMPv6View(chain.payload).verifyChecksum(source: source, destination: destination), true,
+                    try ICMPView(chain.payload).verifyChecksum(source: source, destination: destination), true,
                     "\(name)")
             }
         }

@@ -175,22 +175,26 @@ import Wire
 @Suite struct ICMPTests {
     @Test func readsAndWritesEchoV4() throws {
         let frame = Captured.echoRequestV4
-        let view = try ICMPv4View(IPv4View(EthernetView(frame.rawSpan).payload).payload)
+        let view = try ICMPView(IPv4View(EthernetView(frame.rawSpan).payload).payload)
         check(view.type, ICMPv4Type.echoRequest)
         check(view.code, 0)
         check(view.identifier, 20686)
         check(view.sequence, 1)
         check(view.payload.byteCount, 56)
-        check(view.verifyChecksum(), true)
-        let header = ICMPv4Header(type: ICMPv4Type.echoReply, identifier: view.identifier, sequence: view.sequence)
+        check(view.verifyChecksum(source: clientV4, destination: serverV4), true)
+        let header = ICMPHeader(type: ICMPv4Type.echoReply, restOfHeader: view.restOfHeader)
         let payload = view.payload.array
-        let reply = written(8) { header.write(to: &$0, at: 0, payload: payload.rawSpan) }
+        let reply = written(8) {
+            header.write(
+                to: &$0, at: 0, source: serverV4, destination: clientV4, payloadSum: Checksum.sum(payload.rawSpan),
+                payloadLength: payload.count)
+        }
         #expect(reply == Array(Captured.echoReplyV4[34..<42]))
     }
 
     @Test func readsErrorsV4() throws {
         let portUnreachableV4 = Captured.portUnreachableV4
-        let view = try ICMPv4View(IPv4View(EthernetView(portUnreachableV4.rawSpan).payload).payload)
+        let view = try ICMPView(IPv4View(EthernetView(portUnreachableV4.rawSpan).payload).payload)
         check(view.type, ICMPv4Type.destinationUnreachable)
         check(view.code, ICMPv4Code.portUnreachable)
         check(view.restOfHeader, 0)
@@ -201,15 +205,17 @@ import Wire
 
     @Test func readsAndWritesEchoV6() throws {
         let frame = Captured.echoRequestV6
-        let view = try ICMPv6View(IPv6View(EthernetView(frame.rawSpan).payload).payload)
+        let view = try ICMPView(IPv6View(EthernetView(frame.rawSpan).payload).payload)
         check(view.type, ICMPv6Type.echoRequest)
         check(view.identifier, 20688)
         check(view.sequence, 1)
         check(view.verifyChecksum(source: clientV6, destination: serverV6), true)
-        let header = ICMPv6Header(type: ICMPv6Type.echoRequest, identifier: view.identifier, sequence: view.sequence)
+        let header = ICMPHeader(type: ICMPv6Type.echoRequest, restOfHeader: view.restOfHeader)
         let payload = view.payload.array
         let bytes = written(8) {
-            header.write(to: &$0, at: 0, source: clientV6, destination: serverV6, payload: payload.rawSpan)
+            header.write(
+                to: &$0, at: 0, source: clientV6, destination: serverV6, payloadSum: Checksum.sum(payload.rawSpan),
+                payloadLength: payload.count)
         }
         #expect(bytes == Array(frame[54..<62]))
     }
@@ -217,7 +223,7 @@ import Wire
     @Test func readsErrorsV6() throws {
         let portUnreachableV6 = Captured.portUnreachableV6
         let packet = try IPv6View(EthernetView(portUnreachableV6.rawSpan).payload)
-        let view = try ICMPv6View(packet.payload)
+        let view = try ICMPView(packet.payload)
         check(view.type, ICMPv6Type.destinationUnreachable)
         check(view.code, ICMPv6Code.portUnreachable)
         check(view.verifyChecksum(source: packet.source, destination: packet.destination), true)
