@@ -12,9 +12,14 @@ internal import Wire
 //
 // Limits: `maximumEntries` and `maximumBytes` (each entry counts 128 bytes on top of its message and key). When full, the
 // least recently used entries go. Expired entries go when met or by that rule: there is no timer.
+//
+// Entries lie in a slab, chained by bucket and by order of use. (A Dictionary hashes anew, and retains, every key that a removal
+// moves: a fifth of the forwarder's own time under a flood of new names.)
 
 struct AnswerCache {
-    struct Key: Hashable {
+    struct Key: Equatable {
+        /// Of all that follows; the name's part is keyed (SipHash).
+        let hash: Int
         var name: DNSName
         var type: Int
         var `class`: Int
@@ -27,6 +32,7 @@ struct AnswerCache {
             `class` = query.question.class
             bits =
                 query.flags & (DNS.checkingDisabled | DNS.authenticData) | (query.edns?.dnssecOK == true ? 1 : 0)
+            hash = name.hash &+ (type << 32 ^ `class` << 16 ^ bits) &* 0x9e37_79b9_7f4a_7c1
         }
     }
 
@@ -36,8 +42,10 @@ struct AnswerCache {
         var stored: Int64
         var expires: Int64
         /// Neighbours in order of use; -1 at the ends.
-        var newer: Int
-        var older: Int
+        var newer = -1
+        var older = -1
+        /// The next one in the same bucket; -1 at the end.
+        var next = -1
     }
 
     static let maximumMessage = 16 << 10
@@ -51,11 +59,13 @@ struct AnswerCache {
     private(set) var bytes = 0
 
     private var entries: [Entry] = []
-    private var index: [Key: Int] = [:]
+    private var free: [Int] = []
+    /// The first entry of each bucket, -1 for none; made with the first entry.
+    private var buckets: [Int] = []
     private var newest = -1
     private var oldest = -1
 
-    var count: Int { entries.count }
+    var count: Int { entries.count - free.count }
 
     init(maximumEntries: Int, maximumBytes: Int) {
         self.maximumEntries = maximumEntries
@@ -64,13 +74,14 @@ struct AnswerCache {
 
     mutating func removeAll() {
         entries = []
-        index = [:]
+        free = []
+        buckets = []
         (newest, oldest, bytes) = (-1, -1, 0)
     }
 
     /// The answer to `query`, ready to send but for its length.
     mutating func answer(_ query: Query, _ message: Octets, now: Int64) -> Octets? {
-        guard query.cacheable, let slot = index[Key(query)] else { return nil }
+        guard query.cacheable, let slot = find(Key(query)) else { return nil }
         if now >= entries[slot].expires || now < entries[slot].stored {
             remove(slot)
             return nil
@@ -107,19 +118,15 @@ struct AnswerCache {
             return
         }
         let key = Key(query)
-        if let slot = index[key] { remove(slot) }
+        if let slot = find(key) { remove(slot) }
         let cost = Self.cost(key, kept.message)
-        while entries.count >= maximumEntries || bytes + cost > maximumBytes {
+        while count >= maximumEntries || bytes + cost > maximumBytes {
             if oldest < 0 { return }
             remove(oldest)
         }
-        entries.append(
-            Entry(
-                key: key, message: kept.message, stored: now, expires: now + Int64(kept.seconds) * 1_000_000_000,
-                newer: -1, older: -1))
-        index[key] = entries.count - 1
+        insert(
+            Entry(key: key, message: kept.message, stored: now, expires: now + Int64(kept.seconds) * 1_000_000_000))
         bytes += cost
-        linkNewest(entries.count - 1)
     }
 
     /// The message without OPT and its life in seconds (at least 1), or nil.
@@ -181,19 +188,53 @@ struct AnswerCache {
         if older >= 0 { entries[older].newer = newer } else { oldest = newer }
     }
 
-    /// Removes an entry; the last one takes its slot.
+    // MARK: The table
+
+    private func bucket(_ hash: Int) -> Int { hash & (buckets.count - 1) }
+
+    private func find(_ key: Key) -> Int? {
+        if buckets.isEmpty { return nil }
+        var slot = buckets[bucket(key.hash)]
+        while slot >= 0 {
+            if entries[slot].key.hash == key.hash, entries[slot].key == key { return slot }
+            slot = entries[slot].next
+        }
+        return nil
+    }
+
+    private mutating func insert(_ entry: Entry) {
+        if buckets.isEmpty {
+            var size = 16
+            while size < maximumEntries { size *= 2 }
+            buckets = [Int](repeating: -1, count: size)
+        }
+        let slot: Int
+        if let reused = free.popLast() {
+            slot = reused
+            entries[slot] = entry
+        } else {
+            slot = entries.count
+            entries.append(entry)
+        }
+        let bucket = bucket(entry.key.hash)
+        entries[slot].next = buckets[bucket]
+        buckets[bucket] = slot
+        linkNewest(slot)
+    }
+
     private mutating func remove(_ slot: Int) {
         unlink(slot)
         bytes -= Self.cost(entries[slot].key, entries[slot].message)
-        index[entries[slot].key] = nil
-        let last = entries.count - 1
-        if slot != last {
-            let (newer, older) = (entries[last].newer, entries[last].older)
-            if newer >= 0 { entries[newer].older = slot } else { newest = slot }
-            if older >= 0 { entries[older].newer = slot } else { oldest = slot }
-            index[entries[last].key] = slot
-            entries.swapAt(slot, last)
+        let next = entries[slot].next
+        let bucket = bucket(entries[slot].key.hash)
+        if buckets[bucket] == slot {
+            buckets[bucket] = next
+        } else {
+            var before = buckets[bucket]
+            while entries[before].next != slot { before = entries[before].next }
+            entries[before].next = next
         }
-        entries.removeLast()
+        entries[slot].message = []
+        free.append(slot)
     }
 }

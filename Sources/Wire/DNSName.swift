@@ -14,17 +14,17 @@ package struct DNSName: Hashable, Sendable {
 
     /// With the root's zero: 1...255 bytes.
     package let octets: [UInt8]
-    /// Made once, because a name is looked up several times on its way.
-    private let fingerprint: Int
+    /// Of the octets under this process's random key; made once, because a name is looked up several times on its way.
+    package let hash: Int
 
     /// A name that was checked when it was read from a message: labels of at most 63 bytes in lower case, 255 in all.
     package init(octets: [UInt8]) {
         self.octets = octets
-        fingerprint = octets.fingerprint
+        hash = octets.fingerprint
     }
 
-    package static func == (a: DNSName, b: DNSName) -> Bool { a.fingerprint == b.fingerprint && a.octets == b.octets }
-    package func hash(into hasher: inout Hasher) { hasher.combine(fingerprint) }
+    package static func == (a: DNSName, b: DNSName) -> Bool { a.hash == b.hash && a.octets == b.octets }
+    package func hash(into hasher: inout Hasher) { hasher.combine(hash) }
 
     /// From text such as `host.internal`, with or without the final dot. Nil when a label is empty or too long, or the whole is.
     /// Escapes (`\032`) are not known: hosts files and search lists have none.
