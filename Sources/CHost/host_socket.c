@@ -208,9 +208,10 @@ ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *b
 
 #define BATCH 64
 
-int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t stride, unsigned count) {
+int host_udp_receive(
+    int fd, struct host_datagram *out, uint8_t *packed, size_t size, uint8_t *space, size_t stride, unsigned count) {
     struct mmsghdr messages[BATCH];
-    struct iovec iov[BATCH];
+    struct iovec iov[BATCH][2];
     struct sockaddr_storage names[BATCH];
     union {
         char bytes[2 * CMSG_SPACE(sizeof(int))];
@@ -219,12 +220,13 @@ int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t s
     if (count > BATCH)
         count = BATCH;
     for (unsigned i = 0; i < count; i++) {
-        iov[i] = (struct iovec){.iov_base = space + i * stride, .iov_len = stride};
+        iov[i][0] = (struct iovec){.iov_base = packed + i * size, .iov_len = size};
+        iov[i][1] = (struct iovec){.iov_base = space + i * stride + size, .iov_len = stride - size};
         messages[i].msg_hdr = (struct msghdr){
             .msg_name = &names[i],
             .msg_namelen = sizeof names[i],
-            .msg_iov = &iov[i],
-            .msg_iovlen = 1,
+            .msg_iov = iov[i],
+            .msg_iovlen = 2,
             .msg_control = controls[i].bytes,
             .msg_controllen = sizeof controls[i].bytes,
         };
@@ -236,6 +238,8 @@ int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t s
         struct msghdr *m = &messages[i].msg_hdr;
         from_sockaddr((struct sockaddr *)&names[i], &out[i].from);
         out[i].length = messages[i].msg_len;
+        if (messages[i].msg_len > size)
+            memcpy(space + i * stride, packed + i * size, size);
         out[i].truncated = (m->msg_flags & MSG_TRUNC) != 0;
         out[i].hop_limit = 64;
         out[i].traffic_class = 0;

@@ -36,6 +36,8 @@ package final class Network {
     private var lastFrameAt = Instant(nanoseconds: 0)
     private var watchers: [(poll: Poll, act: () -> Void)] = []
     private let batch = DatagramBatch()
+    /// The tap cuts super-frames into datagrams (USO).
+    private let joinsDatagrams: Bool
     private var busyPoll: BusyPoll
     private let runQueue = RunQueue()
 
@@ -55,6 +57,7 @@ package final class Network {
         unsafe box.initialize(to: nil)
         let context = unsafe UnsafeMutableRawPointer(box)
         self.logger = logger
+        joinsDatagrams = configuration.joinsDatagrams
         busyPoll = BusyPoll(limitNanoseconds: Int64(configuration.busyPollMicroseconds) * 1000)
         var random = SystemRandomNumberGenerator()
         core = Core(configuration.core, seed: random.next(), at: Instant(nanoseconds: monotonicNanoseconds()))
@@ -153,7 +156,7 @@ package final class Network {
         }
         if events.contains(.writable) { core.hostWritable(flow, at: now, outside: &sockets) }
         if events.contains(.readable) { core.hostReadable(flow) }
-        if events.isDisjoint(with: [.readable, .writable]) { sockets.quiet(flow) }
+        if !events.contains(.readable), !events.contains(.writable) { sockets.quiet(flow) }
     }
 
     fileprivate func datagramReady(_ flow: FlowID, status: Int32) {
@@ -165,14 +168,21 @@ package final class Network {
         }
         guard let fd = sockets.descriptor(flow) else { return }
         let batch = self.batch
-        for i in 0..<batch.receive(from: fd) {
+        let count = batch.receive(from: fd)
+        var i = 0
+        while i < count {
             let from = batch.source(i)
-            let bytes = batch.bytes(i)
             if flow.kind == .udp {
-                core.hostDatagram(
-                    flow, from: from, bytes, trafficClass: batch.trafficClass(i), at: now, outside: &sockets)
+                let run = joinsDatagrams ? batch.run(from: i) : i..<i + 1
+                core.hostDatagrams(
+                    flow, from: from, batch.bytes(run), size: run.count > 1 ? batch.size : nil,
+                    trafficClass: batch.trafficClass(i), at: now, outside: &sockets)
+                i = run.upperBound
             } else {
-                core.hostEcho(flow, from: from.address, bytes, hopLimit: batch.hopLimit(i), at: now, outside: &sockets)
+                core.hostEcho(
+                    flow, from: from.address, batch.bytes(i..<i + 1), hopLimit: batch.hopLimit(i), at: now,
+                    outside: &sockets)
+                i += 1
             }
         }
     }

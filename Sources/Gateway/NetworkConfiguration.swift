@@ -11,6 +11,8 @@ package struct NetworkConfiguration: Sendable {
     package var capturePath: String?
     /// How long at most to look for the next event before sleeping; 0 sleeps at once.
     package var busyPollMicroseconds: Int
+    /// The tap takes UDP super-frames (USO, Linux 6.2).
+    package var joinsDatagrams = false
 
     package init(
         core: Configuration, resolvers: [Endpoint] = [], capturePath: String? = nil, busyPollMicroseconds: Int = 50

@@ -31,8 +31,16 @@ extension Core {
         _ flow: FlowID, from source: Endpoint, _ bytes: RawSpan, trafficClass: UInt8, at now: Instant,
         outside: inout O
     ) {
-        udp.hostDatagram(
-            flow, from: source, bytes, trafficClass: trafficClass, at: now, configuration: configuration,
+        hostDatagrams(flow, from: source, bytes, size: nil, trafficClass: trafficClass, at: now, outside: &outside)
+    }
+
+    /// Several datagrams from one source, each of `size` bytes but for a shorter last one, one behind the other. Nil: one datagram.
+    package mutating func hostDatagrams<O: Outside & ~Copyable>(
+        _ flow: FlowID, from source: Endpoint, _ bytes: RawSpan, size: Int?, trafficClass: UInt8, at now: Instant,
+        outside: inout O
+    ) {
+        udp.hostDatagrams(
+            flow, from: source, bytes, size: size, trafficClass: trafficClass, at: now, configuration: configuration,
             egress: &egress, counters: &counters, outside: &outside)
     }
 

@@ -18,7 +18,7 @@ package import Wire
 // eight bytes, first fragment first. The pieces are the same payload span, sliced. A packet that says "don't fragment"
 // and does not fit is not sent. For IPv6 the MTU is the path's (`PathMTUs`), which only the source may cut to.
 //
-// Limits: no IP options, no extension header but the fragment header, no super-frames. When the link is busy, the rest
+// Limits: no IP options, no extension header but the fragment header, no super-frames but UDP's. When the link is busy, the rest
 // of the packet is lost; the guest's reassembly times out as it would on any lossy link.
 
 /// Composes frames from the gateway to the guest.
@@ -54,19 +54,18 @@ package struct Egress: ~Copyable {
     /// - Returns: false when the packet is too large for its family or for DF, or the link could not take all of it.
     package mutating func send<O: Outside & ~Copyable>(
         _ proto: UInt8, from source: IPAddress, to destination: IPAddress, mac: MACAddress, hopLimit: UInt8 = 64,
-        trafficClass: UInt8 = 0, dontFragment: Bool = false, headerLength: Int, payload: RawSpan,
-        counters: inout Counters, outside: inout O
+        trafficClass: UInt8 = 0, dontFragment: Bool = false, segmentSize: Int? = nil, headerLength: Int,
+        payload: RawSpan, counters: inout Counters, outside: inout O
     ) -> Bool {
         let isV4 = destination.isV4
         let ipLength = isV4 ? 20 : 40
         let length = headerLength + payload.byteCount
         // RFC 791 section 3.1: total length is 16 bits with the header; RFC 8200 section 3: without it.
         guard length <= (isV4 ? 65_535 - 20 : 65_535) else { return false }
-        let mtu = isV4 ? self.mtu : pathMTUs.mtu(to: destination, standard: self.mtu)
-        let fits = ipLength + length <= mtu
+        let fits = self.fits(headerLength + (segmentSize ?? payload.byteCount), to: destination)
         guard fits || !(isV4 && dontFragment) else { return false }
 
-        let offload = storeChecksum(
+        var offload = storeChecksum(
             proto, from: source, to: destination, headerLength: headerLength, payload: payload, whole: fits)
         identification &+= 1
         let lower = Lower(
@@ -74,11 +73,26 @@ package struct Egress: ~Copyable {
             trafficClass: trafficClass, dontFragment: dontFragment, identification: identification)
         guard fits else {
             return sendFragments(
-                lower, mtu: mtu, headerLength: headerLength, payload: payload, counters: &counters, outside: &outside)
+                lower, mtu: mtu(to: destination), headerLength: headerLength, payload: payload, counters: &counters,
+                outside: &outside)
+        }
+        if let segmentSize {
+            offload.segmentation = .udp
+            offload.segmentSize = UInt16(clamping: segmentSize)
+            offload.headerLength = UInt16(EthernetHeader.length + ipLength + headerLength)
         }
         let start = storeLower(lower, length: length, fragment: nil)
         return transmit(
             offload, from: start, to: Self.transportAt + headerLength, payload, counters: &counters, outside: &outside)
+    }
+
+    /// Whether a packet with so much behind its IP header leaves whole.
+    func fits(_ length: Int, to destination: IPAddress) -> Bool {
+        (destination.isV4 ? 20 : 40) + length <= mtu(to: destination)
+    }
+
+    private func mtu(to destination: IPAddress) -> Int {
+        destination.isV4 ? mtu : pathMTUs.mtu(to: destination, standard: mtu)
     }
 
     /// Sends a frame that is not IP: the first `length` bytes of `transportHeader` behind an Ethernet header.

@@ -68,6 +68,6 @@ func emitReset<O: Outside & ~Copyable>(
     shared.counters.resetsSent &+= 1
     _ = emitTCP(
         key: key, mac: mac, seq: seq, ack: ack ?? SequenceNumber(rawValue: 0),
-        flags: ack == nil ? [.rst] : [.rst, .ack],
+        flags: ack == nil ? .rst : .rstAck,
         window: 0, options: TCPOptions(), mss: 1, piece: nil, shared: &shared, outside: &outside)
 }

@@ -80,7 +80,7 @@ extension Connection {
             let finAt = flags.contains(.finSent) ? snd.nxt + -1 : snd.nxt
             if hole.left == finAt {
                 guard
-                    sendSegment(flags: [.ack, .fin], seq: hole.left, nil, now: now, shared: &shared, outside: &outside)
+                    sendSegment(flags: .finAck, seq: hole.left, nil, now: now, shared: &shared, outside: &outside)
                 else { return false }
                 shared.counters.retransmitted &+= 1
                 rxt = hole.left + 1
@@ -178,7 +178,7 @@ extension Connection {
         now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Bool {
         guard flags.contains(.hostEnded), !flags.contains(.finSent), queuedEnd == snd.nxt else { return true }
-        guard sendSegment(flags: [.ack, .fin], seq: snd.nxt, nil, now: now, shared: &shared, outside: &outside) else {
+        guard sendSegment(flags: .finAck, seq: snd.nxt, nil, now: now, shared: &shared, outside: &outside) else {
             return false
         }
         flags.insert(.finSent)
@@ -228,17 +228,17 @@ extension Connection {
 
     @discardableResult
     mutating func sendAck<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) -> Bool {
-        sendSegment(flags: [.ack], seq: snd.nxt, nil, now: now, shared: &shared, outside: &outside)
+        sendSegment(flags: .ack, seq: snd.nxt, nil, now: now, shared: &shared, outside: &outside)
     }
 
     /// One window probe or keep-alive: a sequence number just left of the window, which must be answered (RFC 1122 4.2.3.6).
     mutating func sendProbe<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
-        _ = sendSegment(flags: [.ack], seq: snd.una + -1, nil, now: now, shared: &shared, outside: &outside)
+        _ = sendSegment(flags: .ack, seq: snd.una + -1, nil, now: now, shared: &shared, outside: &outside)
     }
 
     @discardableResult
     mutating func sendSynAck<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) -> Bool {
-        sendSegment(flags: [.syn, .ack], seq: snd.iss, nil, now: now, shared: &shared, outside: &outside)
+        sendSegment(flags: .synAck, seq: snd.iss, nil, now: now, shared: &shared, outside: &outside)
     }
 
     private mutating func sendData<O: Outside & ~Copyable>(
@@ -246,7 +246,7 @@ extension Connection {
     ) -> Bool {
         let last = seq + piece.count == queuedEnd
         return sendSegment(
-            flags: last ? [.ack, .psh] : [.ack], seq: seq, piece, now: now, shared: &shared, outside: &outside)
+            flags: last ? .pshAck : .ack, seq: seq, piece, now: now, shared: &shared, outside: &outside)
     }
 
     /// Composes and sends one segment; on success every promise that an ACK fulfils is settled.

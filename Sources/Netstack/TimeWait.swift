@@ -77,7 +77,7 @@ struct TimeWaitTable: ~Copyable {
             )
         }
         _ = emitTCP(
-            key: record.key, mac: record.mac, seq: record.sndNxt, ack: record.rcvNxt, flags: [.ack],
+            key: record.key, mac: record.mac, seq: record.sndNxt, ack: record.rcvNxt, flags: .ack,
             window: UInt16(clamping: TCPLimits.receiveWindow >> Int(record.shift)), options: options, mss: 1,
             piece: nil,
             shared: &shared, outside: &outside)

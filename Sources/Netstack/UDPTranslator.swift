@@ -193,17 +193,31 @@ package struct UDPTranslator: ~Copyable {
 
     // MARK: From the host
 
-    /// A datagram that the flow's host socket received from `source`.
-    package mutating func hostDatagram<O: Outside & ~Copyable>(
-        _ id: FlowID, from source: Endpoint, _ bytes: RawSpan, trafficClass: UInt8, at now: Instant,
+    /// Datagrams that the flow's host socket received from `source`: one, or several of `size` bytes one behind the other.
+    package mutating func hostDatagrams<O: Outside & ~Copyable>(
+        _ id: FlowID, from source: Endpoint, _ bytes: RawSpan, size: Int?, trafficClass: UInt8, at now: Instant,
         configuration: Configuration, egress: inout Egress, counters: inout Counters, outside: inout O
     ) {
         guard let index = flows.find(id), source.address.isV4 == flows[index].guest.address.isV4 else { return }
         flows.use(index, at: now)
         let from = Endpoint(address: configuration.guestView(of: source.address), port: source.port)
-        egress.sendDatagram(
-            bytes, from: from, to: flows[index].guest, mac: flows[index].mac, trafficClass: trafficClass,
-            counters: &counters, outside: &outside)
+        let guest = flows[index].guest
+        let mac = flows[index].mac
+        guard let size, !egress.fits(size + UDPHeader.byteCount, to: guest.address) else {
+            egress.sendDatagram(
+                bytes, from: from, to: guest, mac: mac, size: size, trafficClass: trafficClass, counters: &counters,
+                outside: &outside)
+            return
+        }
+        // Each has to be fragmented on its own.
+        var start = 0
+        while start < bytes.byteCount {
+            let end = min(start + size, bytes.byteCount)
+            egress.sendDatagram(
+                bytes.extracting(start..<end), from: from, to: guest, mac: mac, trafficClass: trafficClass,
+                counters: &counters, outside: &outside)
+            start = end
+        }
     }
 
     /// An ICMP error that the flow's host socket reported for a datagram sent earlier.

@@ -32,6 +32,12 @@ package struct TCPFlags: OptionSet, Hashable, Sendable, BitwiseCopyable {
     @inlinable package static var urg: TCPFlags { TCPFlags(rawValue: 0x20) }
     @inlinable package static var ece: TCPFlags { TCPFlags(rawValue: 0x40) }
     @inlinable package static var cwr: TCPFlags { TCPFlags(rawValue: 0x80) }
+
+    // The combinations that are sent. Named, because a literal of a type from another module is an array on the heap (Swift 6.3.1).
+    @inlinable package static var finAck: TCPFlags { TCPFlags(rawValue: 0x11) }
+    @inlinable package static var synAck: TCPFlags { TCPFlags(rawValue: 0x12) }
+    @inlinable package static var rstAck: TCPFlags { TCPFlags(rawValue: 0x14) }
+    @inlinable package static var pshAck: TCPFlags { TCPFlags(rawValue: 0x18) }
 }
 
 extension TCPFlags: CustomStringConvertible {

@@ -19,10 +19,11 @@ struct Attach: ParsableCommand {
 
     func run() throws {
         let logger = options.logger
-        let configuration = try options.network(logger)
+        var configuration = try options.network(logger)
         do {
             let attachment = try Attachment(to: target, interface: options.interfaceOptions(configuration))
             report(attachment.warnings, attachment.features, to: logger)
+            configuration.joinsDatagrams = attachment.features.contains(.uso)
             let network = try Network(configuration: configuration, tap: attachment.tap, logger: logger)
             let stop = StopSignals()
             try network.watch(fd: stop.fd) { network.stop() }

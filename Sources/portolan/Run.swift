@@ -56,6 +56,8 @@ struct Run: ParsableCommand {
         _ sandbox: RunningSandbox, _ configuration: NetworkConfiguration, _ logger: Logger
     ) throws -> Int32 {
         report(sandbox.warnings, sandbox.features, to: logger)
+        var configuration = configuration
+        configuration.joinsDatagrams = sandbox.features.contains(.uso)
         let network: Network
         do {
             network = try Network(configuration: configuration, tap: sandbox.tap, logger: logger)

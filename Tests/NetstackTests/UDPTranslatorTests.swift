@@ -31,6 +31,31 @@ import Wire
         #expect(answer.trafficClass == 0x28 && answer.mac == Lab.guestMAC)
     }
 
+    @Test(
+        "datagrams of one size come as one super-frame, where each fits", arguments: [remote4, remote6],
+        [1000, 1400, 1472])
+    func joined(_ remote: Endpoint, size: Int) throws {
+        var rig = Rig()
+        rig.sendUDP(from: 5000, to: remote, [1])
+        let flow = try #require(rig.outside.firstFlow)
+        let bytes = (0..<5 * size + 10).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        rig.core.hostDatagrams(
+            flow, from: remote, bytes.rawSpan, size: size, trafficClass: 0x28, at: rig.now, outside: &rig.outside)
+        let headers = remote.address.isV4 ? 28 : 48
+        let sent = rig.outside.frames
+        let frames = rig.frames()
+        if headers + size <= 1500 {
+            #expect(sent.count == 1 && sent[0].offload.segmentation == .udp)
+            #expect(Int(sent[0].offload.segmentSize) == size && Int(sent[0].offload.headerLength) == 14 + headers)
+            #expect(Array(frames[0].payload[8...]) == bytes && frames[0].trafficClass == 0x28)
+        } else {
+            // Five of two fragments each, and the short one whole.
+            #expect(frames.count == 11)
+            let joined = (0..<5).compactMap { SentFrame.joined(Array(frames[2 * $0..<2 * $0 + 2])) } + [frames[10]]
+            #expect(joined.flatMap { $0.payload[8...] } == bytes)
+        }
+    }
+
     @Test func theMappingIsIndependentOfTheEndpoint() throws {
         var rig = Rig()
         rig.sendUDP(from: 5000, to: Self.remote4, [1])

@@ -48,8 +48,10 @@ int host_udp_connect(const struct host_address *to);
 ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length);
 // Sends `length` bytes as datagrams of `segment` bytes each, the last may be shorter (udp(7) UDP_SEGMENT, Linux 4.18).
 ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *bytes, size_t length, uint16_t segment);
-// Receives up to `count` datagrams, each into `stride` bytes of `space`. Returns how many.
-int host_udp_receive(int fd, struct host_datagram *out, uint8_t *space, size_t stride, unsigned count);
+// Receives up to `count` datagrams. The first `size` bytes of number i go to `packed + i * size`, so that datagrams of that size lie one
+// behind the other; a longer one is whole in `space + i * stride`. Returns how many.
+int host_udp_receive(
+    int fd, struct host_datagram *out, uint8_t *packed, size_t size, uint8_t *space, size_t stride, unsigned count);
 // The fields of the datagrams that follow: hop limit, traffic class, and whether oversized ones fail (1) or are fragmented by the
 // host (0).
 void host_datagram_fields(int fd, int is_v4, int hop_limit, int traffic_class, int dont_fragment);
