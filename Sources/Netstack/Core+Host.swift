@@ -26,17 +26,10 @@ extension Core {
         tcp.hostFailed(flow, error, now: now, outside: &outside)
     }
 
-    /// A datagram for the guest arrived on the socket of one of its UDP endpoints.
-    package mutating func hostDatagram<O: Outside & ~Copyable>(
-        _ flow: FlowID, from source: Endpoint, _ bytes: RawSpan, trafficClass: UInt8, at now: Instant,
-        outside: inout O
-    ) {
-        hostDatagrams(flow, from: source, bytes, size: nil, trafficClass: trafficClass, at: now, outside: &outside)
-    }
-
-    /// Several datagrams from one source, each of `size` bytes but for a shorter last one, one behind the other. Nil: one datagram.
+    /// Datagrams for the guest arrived on the socket of one of its UDP endpoints: one, or several from one source, each of `size` bytes
+    /// but for a shorter last one, one behind the other.
     package mutating func hostDatagrams<O: Outside & ~Copyable>(
-        _ flow: FlowID, from source: Endpoint, _ bytes: RawSpan, size: Int?, trafficClass: UInt8, at now: Instant,
+        _ flow: FlowID, from source: Endpoint, _ bytes: RawSpan, size: Int? = nil, trafficClass: UInt8, at now: Instant,
         outside: inout O
     ) {
         udp.hostDatagrams(

@@ -240,7 +240,7 @@ package struct FuzzOperations: ~Copyable {
         // And one back, of any size, to whatever flow there is.
         let flow = FlowID(.udp, index: UInt32(input.byte() & 7), generation: UInt32(input.byte() & 3))
         let payload = [UInt8](repeating: 1, count: Int(input.word()))
-        simulation.core.hostDatagram(
+        simulation.core.hostDatagrams(
             flow, from: Endpoint(address: remote, port: 7), payload.raw, trafficClass: input.byte(),
             at: simulation.now, outside: &simulation.host)
     }

@@ -136,7 +136,7 @@ import Wire
             lastFlow = rig.outside.firstFlow ?? lastFlow
             switch UInt8.random(in: 0...19, using: &random) {
             case 0:
-                rig.core.hostDatagram(
+                rig.core.hostDatagrams(
                     lastFlow, from: Endpoint(address: Lab.remote4, port: 1), random.bytes(30).rawSpan, trafficClass: 0,
                     at: rig.now, outside: &rig.outside)
             case 1:

@@ -127,7 +127,7 @@ import Wire
             }.first)
         func receive(_ rig: inout Rig) -> [SentFrame] {
             let payload = [UInt8](repeating: 7, count: 1400)
-            rig.core.hostDatagram(
+            rig.core.hostDatagrams(
                 flow, from: remote, payload.rawSpan, trafficClass: 0, at: rig.now, outside: &rig.outside)
             return rig.frames()
         }

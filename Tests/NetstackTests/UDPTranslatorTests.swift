@@ -21,7 +21,7 @@ import Wire
             ])
         #expect(rig.outside.frames.isEmpty)
 
-        rig.core.hostDatagram(
+        rig.core.hostDatagrams(
             flow, from: remote, [UInt8]([9, 8]).rawSpan, trafficClass: 0x28, at: rig.now, outside: &rig.outside)
         let frames = rig.frames()
         let answer = try #require(frames.first)
@@ -158,7 +158,7 @@ import Wire
         var rig = Rig(Lab.configuration(hostLoopback: true))
         rig.sendUDP(from: 5000, to: Endpoint(address: Lab.alias6, port: 80), [1])
         let flow = try #require(rig.outside.firstFlow)
-        rig.core.hostDatagram(
+        rig.core.hostDatagrams(
             flow, from: Endpoint(address: Configuration.loopback6, port: 80), [UInt8]([7]).rawSpan, trafficClass: 0,
             at: rig.now, outside: &rig.outside)
         #expect(rig.frames().map(\.source) == [Lab.alias6])
@@ -288,7 +288,7 @@ import Wire
         rig.advance(by: .seconds(119))
         #expect(rig.outside.calls.isEmpty)
         // Traffic towards the guest refreshes (RFC 4787 REQ-6).
-        rig.core.hostDatagram(
+        rig.core.hostDatagrams(
             full, from: Self.remote4, RawSpan(), trafficClass: 0, at: rig.now, outside: &rig.outside)
         #expect(rig.core.udp.nextDeadline == rig.now + .seconds(1))
         rig.advance(by: .seconds(1))
@@ -300,7 +300,7 @@ import Wire
         #expect(rig.core.udp.flows.count == 0 && rig.core.udp.nextDeadline == .never)
         // A late answer meets nobody.
         _ = rig.outside.takeFrames()
-        rig.core.hostDatagram(
+        rig.core.hostDatagrams(
             full, from: Self.remote4, RawSpan(), trafficClass: 0, at: rig.now, outside: &rig.outside)
         #expect(rig.outside.frames.isEmpty)
     }

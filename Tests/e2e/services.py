@@ -15,6 +15,7 @@
         7102 who        answers "ADDRESS PORT\\n" of the peer it sees
         7103 twice      answers each datagram from another port (7104) as well
         7105 bytes      answers "COUNT" with as many bytes
+        7106 burst      answers "COUNT SIZE" with so many numbered datagrams of that size at once, and a shorter one
 
 The stream is a random block rotated by a number per round: it does not repeat, and making it costs a copy.
 """
@@ -160,6 +161,13 @@ def who(peer):
     return f"{peer[0]} {peer[1]}\n".encode()
 
 
+def burst(s, data, peer):
+    count, size = map(int, data.split())
+    for number in range(count):
+        s.sendto(number.to_bytes(2, "big") + bytes([number % 251]) * (size - 2), peer)
+    s.sendto(count.to_bytes(2, "big"), peer)
+
+
 def main(addresses):
     for address in addresses:
         tcp = {7001: echo, 7002: digest, 7003: source, 7004: half, 7006: reset, 7007: watch,
@@ -172,6 +180,7 @@ def main(addresses):
         serve_udp(address, 7101, lambda s, data, peer: s.sendto(data, peer))
         serve_udp(address, 7102, lambda s, data, peer: s.sendto(who(peer), peer))
         serve_udp(address, 7103, lambda s, data, peer, other=other: (s.sendto(data, peer), other.sendto(b"other " + data, peer)))
+        serve_udp(address, 7106, burst)
         serve_udp(address, 7105, lambda s, data, peer: s.sendto(bytes(int(data)), peer))
     print("ready", flush=True)
     threading.Event().wait()

@@ -59,6 +59,25 @@ for _ in range(4):  # the first may be lost to the discovery of the path's MTU
 """, address)
                 self.assertEqual(out, "whole")
 
+    def test_bursts(self):
+        """60 datagrams of one size at once and a shorter one arrive as they were sent: whole, cut to the MTU, IPv4 and IPv6"""
+        for family, address in both_families(SERVER4, SERVER6):
+            for mtu, sizes in ((1500, (2, 64, 1000, 1452, 1472, 1473, 2000)), (1280, (1200, 1252, 1400)), (9000, (1472, 1473))):
+                with self.subTest(f"{family}, MTU {mtu}"):
+                    out = self.python("""
+bad = []
+for size in map(int, sys.argv[2:]):
+    s = udp(sys.argv[1], 7106)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    for _ in range(2):  # the second burst is of the expected size
+        s.send(b"60 %d" % size)
+        got = sorted(s.recv(4000) for _ in range(61))
+        wanted = [n.to_bytes(2, "big") + bytes([n % 251]) * (size - 2) for n in range(60)] + [(60).to_bytes(2, "big")]
+        if got != wanted: bad.append(size)
+print(bad)
+""", address, *sizes, options=["--mtu", str(mtu)])
+                    self.assertEqual(out, "[]", "sizes of which something arrived otherwise")
+
     def test_mapping(self):
         """one sandbox endpoint has one host port, whichever server it talks to (RFC 4787 4.1)"""
         for family, first, second in (("IPv4", SERVER4, SECOND4), ("IPv6", SERVER6, SECOND6)):
