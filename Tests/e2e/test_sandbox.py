@@ -227,6 +227,9 @@ class CannotStart(EndToEnd):
 
 
 class Captures(EndToEnd):
+    # As uid 0 it would change to a user of its own, which a user namespace does not let it do: be nobody in particular.
+    TCPDUMP = ["unshare", "--user", "tcpdump"]
+
     def test_capture(self):
         """--capture writes a file that tcpdump reads: a DNS query, the handshake and its data are in it"""
         self.not_the_standin()
@@ -234,13 +237,13 @@ class Captures(EndToEnd):
         servers.nginx(self.lab), servers.dnsmasq(self.lab)
         path = self.lab.path("out.pcap")
         self.succeeds(["curl", "-sS", "-4", "http://server.lab.test/big.bin", "-o", "/dev/null"], "--capture", path)
-        out = self.lab.run(["tcpdump", "-nn", "-r", path]).out
+        out = self.lab.run([*self.TCPDUMP, "-nn", "-r", path]).out
         self.assertRegex(out, r"A\? server\.lab\.test")
         self.assertRegex(out, rf"{re.escape(GUEST4)}\.\d+ > {re.escape(SERVER4)}\.80: Flags \[S\]")
         answer = re.search(rf"{re.escape(SERVER4)}\.80 > {re.escape(GUEST4)}\.\d+: Flags \[S\.\].*", out)
         for option in ("mss 1460", "sackOK", "TS val", "wscale"):
             self.assertIn(option, answer.group(0) if answer else "no SYN-ACK", "options of the SYN-ACK")
-        packets = self.lab.run(["tcpdump", "-nn", "-r", path, "src", SERVER4, "and", "tcp"]).out
+        packets = self.lab.run([*self.TCPDUMP, "-nn", "-r", path, "src", SERVER4, "and", "tcp"]).out
         self.assertGreaterEqual(sum(int(n) for n in re.findall(r"length (\d+)", packets)), 10 << 20)
 
 
