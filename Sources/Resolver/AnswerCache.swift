@@ -18,7 +18,7 @@ internal import Wire
 
 struct AnswerCache {
     struct Key: Equatable {
-        /// Of all that follows; the name's part is keyed (SipHash).
+        /// Of all that follows, under this process's random key (SipHash): a guest chooses it all.
         let hash: Int
         var name: DNSName
         var type: Int
@@ -32,7 +32,10 @@ struct AnswerCache {
             `class` = query.question.class
             bits =
                 query.flags & (DNS.checkingDisabled | DNS.authenticData) | (query.edns?.dnssecOK == true ? 1 : 0)
-            hash = name.hash &+ (type << 32 ^ `class` << 16 ^ bits) &* 0x9e37_79b9_7f4a_7c1
+            var hasher = Hasher()
+            hasher.combine(name)
+            hasher.combine(type << 32 ^ `class` << 16 ^ bits)
+            hash = hasher.finalize()
         }
     }
 

@@ -3,6 +3,19 @@ import Testing
 @testable import Resolver
 
 @Suite struct AnswerCacheTests {
+    /// A guest may ask one name for every type and class: that must not make one long chain of the table.
+    @Test func typesAndClassesOfOneNameSpread() {
+        func low(_ type: Int, _ class: Int) -> Int? {
+            guard case .query(let query) = Query.parse(Messages.query("a.test", type: type, class: `class`)) else {
+                return nil
+            }
+            return AnswerCache.Key(query).hash & 2047
+        }
+        // Of 2048 throws into 2048 buckets about 1295 are hit.
+        #expect(Set((1000..<3048).compactMap { low($0, 1) }).count > 1100)
+        #expect(Set((1000..<3048).compactMap { low(1, $0) }).count > 1100)
+    }
+
     static let a = Messages.record(1, ttl: 300, [192, 0, 2, 7])
 
     struct Row: CustomTestStringConvertible {
