@@ -195,8 +195,11 @@ ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *b
     memset(&control, 0, sizeof control);
     struct iovec iov = {.iov_base = (void *)bytes, .iov_len = length};
     struct msghdr message = {
-        .msg_name = &sa, .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    message.msg_namelen = to_sockaddr(to, &sa);
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    if (to) {
+        message.msg_name = &sa;
+        message.msg_namelen = to_sockaddr(to, &sa);
+    }
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = IPPROTO_UDP;
     c->cmsg_type = UDP_SEGMENT;

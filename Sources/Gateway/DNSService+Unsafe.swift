@@ -9,9 +9,9 @@ internal import Wire
 //
 //   guest, UDP ─▶ query ──┐                         ┌─▶ DNSUpstreams ─▶ the host's resolvers
 //   guest, TCP ─▶ streams ┴─▶ Forwarder ─▶ actions ─┤
-//                                                   └─▶ answers: waiting for `takeAnswers`, or written to a stream
+//                                                   └─▶ answers: waiting for `endTurn`, or written to a stream
 //
-// Answers are not given from within `query`: they wait for the network to ask once a turn, because no call of `Outside` may
+// Answers are not given from within `query`: they wait for the turn's end, because no call of `Outside` may
 // call back into the core.
 //
 // Limits: 64 streams of guests, each closed after 10 seconds of silence (RFC 7766 section 6.2.3 leaves the time to the
@@ -40,7 +40,8 @@ final class NameService {
     private var freeClients: [Int] = []
     private var streams: [UInt32: DNSStream] = [:]
     private var nextStream: UInt32 = 1
-    private var answers: [(client: GuestPort, bytes: [UInt8])] = []
+    private var answers = AnswerBatch()
+    private let joinsDatagrams: Bool
     private var resolvConf: HostFile?
     private var hosts = HostFile(path: "/etc/hosts", limit: HostsTable.maximumBytes)
     private var lookedAt = Int64.min
@@ -48,6 +49,7 @@ final class NameService {
     init(loop: EventLoop, configuration: NetworkConfiguration, logger: Logger) {
         self.loop = loop
         self.logger = logger
+        joinsDatagrams = configuration.joinsDatagrams
         let families = [configuration.core.v4, configuration.core.v6].compactMap { $0 }
         var random = SystemRandomNumberGenerator()
         let resolvers = configuration.resolvers.map { ResolverConfiguration.Upstream(endpoint: $0) }
@@ -105,11 +107,10 @@ final class NameService {
         arm(now)
     }
 
-    /// The answers to UDP queries that are ready, each once.
-    func takeAnswers() -> [(client: GuestPort, bytes: [UInt8])] {
-        if answers.isEmpty { return [] }
-        defer { answers = [] }
-        return answers
+    /// Sends the queries of this turn, and exchanges the answers to UDP queries that are ready for an empty batch.
+    func endTurn(_ ready: inout AnswerBatch) {
+        if upstreams.hasWaiting { flush(monotonicNanoseconds()) }
+        if !answers.isEmpty { swap(&ready, &answers) }
     }
 
     private func register(_ client: Client) -> UInt64 {
@@ -166,7 +167,7 @@ final class NameService {
         }
         if let failed {
             forwarder.upstreamFailed(
-                failed.upstream, transport: failed.transport, via: channel, failed.failure, now: now)
+                failed.upstream, transport: failed.transport, via: failed.channel, failed.failure, now: now)
         }
         act(now)
     }
@@ -188,7 +189,7 @@ final class NameService {
                 guard let client = clients[Int(token)] else { continue }
                 if isLast { release(token) }
                 switch client {
-                case .datagram(let port): answers.append((port, bytes))
+                case .datagram(let port): answers.append(bytes, for: port, joins: joinsDatagrams)
                 case .stream(let number):
                     if isLast { streams[number]?.pending -= 1 }
                     if streams[number]?.send(bytes, now: now) == false { end(number) } else { endIfDone(number) }
@@ -209,6 +210,15 @@ final class NameService {
             }
         }
         arm(now)
+    }
+
+    /// Sends the queries that wait. Those that cannot be sent have failed, which may make new ones: as many as there are upstreams.
+    private func flush(_ now: Int64) {
+        while let failed = upstreams.flush() {
+            forwarder.upstreamFailed(
+                failed.upstream, transport: failed.transport, via: failed.channel, failed.failure, now: now)
+            act(now)
+        }
     }
 
     private func arm(_ now: Int64) {

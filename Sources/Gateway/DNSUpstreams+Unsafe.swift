@@ -10,6 +10,9 @@ internal import Uv
 //          are kept until 32 newer ones exist, so that late answers are still heard
 //   TCP    one connection per upstream, opened when needed, kept while the upstream keeps it
 //
+// UDP queries wait for the end of the turn: those of one size for one socket then leave in one system call (UDP_SEGMENT), which
+// crosses the host's stack once for all of them. Where the kernel does not take that, one by one.
+//
 // Each socket is a channel with a number of its own that is never used again: the forwarder accepts an answer only by the
 // channel its query took.
 
@@ -37,6 +40,7 @@ final class DNSUpstreams {
     struct Failed {
         var upstream: Int
         var transport: Forwarder.Transport
+        var channel: UInt32
         var failure: Forwarder.Failure
     }
 
@@ -58,6 +62,15 @@ final class DNSUpstreams {
     /// Room for a batch of messages; pages that none reached are not resident.
     private let space = UnsafeMutablePointer<UInt8>.allocate(capacity: batch * largestMessage)
     private var lengths = [UInt32](repeating: 0, count: batch)
+    /// Queries that wait, one behind the other: each of `waitingSize` bytes but for a shorter last one.
+    private var waiting: [UInt8] = []
+    private var waitingSize = 0
+    private var waitingFor: Channel?
+    private var failed: [Failed] = []
+
+    /// The largest query that is joined with others: what an Ethernet path carries (1500 less 28).
+    private static let largestJoined = 1472
+    private static let largestTrain = 60_000
 
     init(loop: EventLoop, context: UnsafeMutableRawPointer, callback: PollCallback) {
         self.loop = loop
@@ -78,17 +91,17 @@ final class DNSUpstreams {
         for channel in channels.values { close(channel) }
     }
 
-    /// Sends a query. The channel it took, or nil when the upstream cannot be reached.
+    /// Sends a query, over UDP with the next `flush`. The channel it took, or nil when the upstream cannot be reached.
     func send(_ bytes: [UInt8], to upstream: Int, transport: Forwarder.Transport, now: Int64) -> UInt32? {
         guard targets.indices.contains(upstream) else { return nil }
         switch transport {
         case .udp:
             guard let channel = socket(for: upstream) else { return nil }
             channel.uses += 1
-            var count = unsafe host_send(channel.fd, bytes, bytes.count)
-            // An ICMP error about an earlier query: the first call only reports it.
-            if count == -Int(ECONNREFUSED) { count = unsafe host_send(channel.fd, bytes, bytes.count) }
-            return count == bytes.count ? channel.number : nil
+            if !canJoin(bytes, channel) { sendWaiting() }
+            if waiting.isEmpty { (waitingFor, waitingSize) = (channel, bytes.count) }
+            waiting += bytes
+            return channel.number
         case .tcp:
             guard let channel = connection(to: upstream, now: now) else { return nil }
             guard channel.stream?.send(bytes, now: now) == true else {
@@ -151,12 +164,69 @@ final class DNSUpstreams {
 
     private func close(_ channel: Channel) {
         channels[channel.number] = nil
+        if waitingFor === channel { forgetWaiting() }
         if let stream = channel.stream { return stream.close() }
         sockets.removeAll { $0 === channel }
         if current[channel.upstream] === channel { current[channel.upstream] = nil }
         channel.poll?.close()
         Glibc.close(channel.fd)
     }
+
+    // MARK: Queries that wait
+
+    /// Whether `flush` has something to do.
+    var hasWaiting: Bool { waitingFor != nil || !failed.isEmpty }
+
+    /// Sends the queries that wait. A channel whose queries could not be sent; ask until there is none.
+    func flush() -> Failed? {
+        sendWaiting()
+        return failed.popLast()
+    }
+
+    private func canJoin(_ bytes: [UInt8], _ channel: Channel) -> Bool {
+        guard let waitingFor else { return true }
+        return waitingFor === channel && bytes.count <= waitingSize && waiting.count % waitingSize == 0
+            && waitingSize <= Self.largestJoined && waiting.count + bytes.count <= Self.largestTrain
+    }
+
+    private func sendWaiting() {
+        guard let channel = waitingFor else { return }
+        if !sendTogether(channel.fd), !sendSingly(channel.fd) {
+            failed.append(
+                Failed(upstream: channel.upstream, transport: .udp, channel: channel.number, failure: .unreachable))
+        }
+        forgetWaiting()
+    }
+
+    private func forgetWaiting() {
+        waiting.removeAll(keepingCapacity: true)
+        waitingFor = nil
+    }
+
+    private func sendTogether(_ fd: Int32) -> Bool {
+        guard waiting.count > waitingSize else { return false }
+        let count = unsafe host_udp_send_train(fd, nil, waiting, waiting.count, UInt16(waitingSize))
+        return count == waiting.count
+    }
+
+    private func sendSingly(_ fd: Int32) -> Bool {
+        var start = 0
+        while start < waiting.count {
+            let length = min(waitingSize, waiting.count - start)
+            let count = unsafe waiting.withUnsafeBufferPointer { bytes in
+                guard let first = bytes.baseAddress else { return length }
+                let count = unsafe host_send(fd, first + start, length)
+                // An ICMP error about an earlier query: the first call only reports it.
+                return unsafe count == -Int(ECONNREFUSED) ? host_send(fd, first + start, length) : count
+            }
+            // A full socket loses it, as a wire may: silence makes the next try.
+            if count < 0, count != -Int(EAGAIN), count != -Int(ENOBUFS) { return false }
+            start += length
+        }
+        return true
+    }
+
+    // MARK: Answers
 
     /// A channel is ready: hands what came by it to `message`, whose bytes are only lent. How it failed, if it did.
     func ready(
@@ -172,7 +242,8 @@ final class DNSUpstreams {
             guard !alive || stream.hasEnded else { return nil }
             close(channel)
             return Failed(
-                upstream: channel.upstream, transport: .tcp, failure: wasConnecting ? .unreachable : .closed)
+                upstream: channel.upstream, transport: .tcp, channel: number,
+                failure: wasConnecting ? .unreachable : .closed)
         }
         // One batch, so that one upstream cannot hold the loop; what is left makes the socket ready again.
         let count = unsafe host_receive_many(
@@ -180,7 +251,7 @@ final class DNSUpstreams {
         // libuv stops a handle at an error; the error has been taken off by the call.
         if status < 0 { channel.poll?.start(.readable) }
         if count < 0, count != -EAGAIN, count != -EINTR {
-            return Failed(upstream: channel.upstream, transport: .udp, failure: .unreachable)
+            return Failed(upstream: channel.upstream, transport: .udp, channel: number, failure: .unreachable)
         }
         for i in 0..<max(0, Int(count)) {
             let bytes = unsafe RawSpan(

@@ -36,6 +36,7 @@ package final class Network {
     private var lastFrameAt = Instant(nanoseconds: 0)
     private var watchers: [(poll: Poll, act: () -> Void)] = []
     private let batch = DatagramBatch()
+    private var answers = AnswerBatch()
     /// The tap cuts super-frames into datagrams (USO).
     private let joinsDatagrams: Bool
     private var busyPoll: BusyPoll
@@ -212,15 +213,23 @@ package final class Network {
 
     fileprivate func turnEnds() {
         let now = self.now
-        for answer in names.takeAnswers() {
-            core.dnsAnswer(to: answer.client, unsafe answer.bytes.span.bytes, at: now, outside: &sockets)
-        }
+        giveAnswers(now)
         let turn = core.endTurn(at: now, outside: &sockets)
         keepCapture()
         let looksAgain = busyPoll.looksAgain(
             at: now, bytes: sockets.link.bytes, preemptions: host_preemptions(), crowded: runQueue.isCrowded)
         if looksAgain || turn.hasPendingOutput { idle.start() } else { idle.stop() }
         timer.arm(for: turn.nextDeadline.nanoseconds, now: now.nanoseconds)
+    }
+
+    private func giveAnswers(_ now: Instant) {
+        names.endTurn(&answers)
+        guard !answers.isEmpty else { return }
+        for run in answers.runs {
+            let bytes = unsafe answers.bytes.span.bytes.extracting(run.range)
+            core.dnsAnswer(to: run.client, bytes, size: run.size, at: now, outside: &sockets)
+        }
+        answers.removeAll()
     }
 
     /// What is due is done at the turn's end, which follows.

@@ -65,11 +65,13 @@ extension Core {
         }
     }
 
-    /// The resolver's answer to `Outside.dnsQuery`.
+    /// The resolver's answer to `Outside.dnsQuery`: one, or several of `size` bytes each but for a shorter last one.
     package mutating func dnsAnswer<O: Outside & ~Copyable>(
-        to client: GuestPort, _ bytes: RawSpan, at now: Instant, outside: inout O
+        to client: GuestPort, _ bytes: RawSpan, size: Int? = nil, at now: Instant, outside: inout O
     ) {
-        udp.dnsAnswer(client, bytes, egress: &egress, counters: &counters, outside: &outside)
+        egress.sendDatagrams(
+            bytes, from: client.local, to: client.guest, mac: client.mac, size: size, counters: &counters,
+            outside: &outside)
     }
 
     // MARK: Time and output

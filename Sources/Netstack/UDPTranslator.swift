@@ -203,21 +203,9 @@ package struct UDPTranslator: ~Copyable {
         let from = Endpoint(address: configuration.guestView(of: source.address), port: source.port)
         let guest = flows[index].guest
         let mac = flows[index].mac
-        guard let size, !egress.fits(size + UDPHeader.byteCount, to: guest.address) else {
-            egress.sendDatagram(
-                bytes, from: from, to: guest, mac: mac, size: size, trafficClass: trafficClass, counters: &counters,
-                outside: &outside)
-            return
-        }
-        // Each has to be fragmented on its own.
-        var start = 0
-        while start < bytes.byteCount {
-            let end = min(start + size, bytes.byteCount)
-            egress.sendDatagram(
-                bytes.extracting(start..<end), from: from, to: guest, mac: mac, trafficClass: trafficClass,
-                counters: &counters, outside: &outside)
-            start = end
-        }
+        egress.sendDatagrams(
+            bytes, from: from, to: guest, mac: mac, size: size, trafficClass: trafficClass, counters: &counters,
+            outside: &outside)
     }
 
     /// An ICMP error that the flow's host socket reported for a datagram sent earlier.
@@ -234,14 +222,6 @@ package struct UDPTranslator: ~Copyable {
             message, about: .udp(from: flows[index].guest, to: remote), mac: flows[index].mac,
             from: error.offender.map { configuration.guestView(of: $0) }, at: now, configuration: configuration,
             egress: &egress, counters: &counters, outside: &outside)
-    }
-
-    /// The resolver's answer to a query that `Outside.dnsQuery` was given.
-    package mutating func dnsAnswer<O: Outside & ~Copyable>(
-        _ client: GuestPort, _ bytes: RawSpan, egress: inout Egress, counters: inout Counters, outside: inout O
-    ) {
-        egress.sendDatagram(
-            bytes, from: client.local, to: client.guest, mac: client.mac, counters: &counters, outside: &outside)
     }
 
     // MARK: Time

@@ -44,21 +44,26 @@ import Wire
 
     init() throws {
         loop = try EventLoop()
+        service = try Self.service(loop, [upstream.port])
+        guest = GuestPort(
+            guest: Endpoint(address: try #require(IPAddress("10.0.2.2")), port: 4000),
+            local: Endpoint(address: try #require(IPAddress("10.0.2.1")), port: 53), mac: .broadcast)
+    }
+
+    /// A service whose upstreams are these ports of 127.0.0.1.
+    static func service(_ loop: EventLoop, _ ports: [UInt16]) throws -> NameService {
         let here = try #require(IPAddress("127.0.0.1"))
-        let gateway = try #require(IPAddress("10.0.2.1"))
         let family = Configuration.Family(
-            prefix: try #require(Prefix("10.0.2.0/24")), gateway: gateway, guest: try #require(IPAddress("10.0.2.2")),
-            hostAlias: try #require(IPAddress("10.0.2.254")))
+            prefix: try #require(Prefix("10.0.2.0/24")), gateway: try #require(IPAddress("10.0.2.1")),
+            guest: try #require(IPAddress("10.0.2.2")), hostAlias: try #require(IPAddress("10.0.2.254")))
         let core = Configuration(
             v4: family, v6: nil, gatewayLinkLocal: try #require(IPAddress("fe80::1")), gatewayMAC: .broadcast)
-        service = NameService(
-            loop: loop,
-            configuration: NetworkConfiguration(
-                core: core, resolvers: [Endpoint(address: here, port: upstream.port)]),
+        var configuration = NetworkConfiguration(
+            core: core, resolvers: ports.map { Endpoint(address: here, port: $0) })
+        configuration.joinsDatagrams = true
+        return NameService(
+            loop: loop, configuration: configuration,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-        guest = GuestPort(
-            guest: Endpoint(address: family.guest, port: 4000), local: Endpoint(address: gateway, port: 53),
-            mac: .broadcast)
     }
 
     /// A query for the A record of `name`.test.
@@ -89,34 +94,82 @@ import Wire
         return count < 0 ? nil : Array(bytes[..<count])
     }
 
-    @Test("a UDP query reaches the upstream and its answer the guest")
-    func datagram() throws {
-        let query = Self.query(7, "a")
-        unsafe service.query(query.span.bytes, from: guest)
-        var from = sockaddr_in()
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        var bytes = [UInt8](repeating: 0, count: 512)
-        let count = try wait {
-            let count = unsafe withUnsafeMutablePointer(to: &from) {
+    /// What the upstream has received, in order, with the port that it came from.
+    private func receive(
+        _ count: Int, of service: NameService
+    ) throws -> [(query: [UInt8], from: sockaddr_in)] {
+        var arrived: [(query: [UInt8], from: sockaddr_in)] = []
+        return try wait {
+            var none = AnswerBatch()
+            service.endTurn(&none)
+            var from = sockaddr_in()
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            var bytes = [UInt8](repeating: 0, count: 2048)
+            let got = unsafe withUnsafeMutablePointer(to: &from) {
                 unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                     unsafe recvfrom(upstream.udp, &bytes, bytes.count, 0, $0, &length)
                 }
             }
-            return count > 0 ? count : nil
+            if got > 0 { arrived.append((Array(bytes[..<got]), from)) }
+            return arrived.count == count ? arrived : nil
         }
-        let arrived = Array(bytes[..<count])
-        #expect(arrived[2...] == query[2...])
-        unsafe withUnsafePointer(to: from) {
+    }
+
+    private func reply(_ query: [UInt8], to address: sockaddr_in) {
+        let bytes = Self.answer(query)
+        let length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        unsafe withUnsafePointer(to: address) {
             unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                _ = unsafe sendto(upstream.udp, Self.answer(arrived), count, 0, $0, length)
+                _ = unsafe sendto(upstream.udp, bytes, bytes.count, 0, $0, length)
             }
         }
-        let answers = try wait {
-            let answers = service.takeAnswers()
-            return answers.isEmpty ? nil : answers
+    }
+
+    @Test(
+        "UDP queries of any sizes reach the upstream in order, and their answers the guest", arguments: [true, false])
+    func datagrams(joined: Bool) throws {
+        // With equal sizes, shorter and longer ones, and more than one socket takes.
+        let names = ["a", "b", "c", "dd", "e", "f", "gg", "hh", "i"] + (0..<70).map { "n\(10 + $0)" }
+        let queries = names.enumerated().map { Self.query(UInt8($0.offset), $0.element) }
+        for query in queries {
+            unsafe service.query(query.span.bytes, from: guest)
+            var none = AnswerBatch()
+            if !joined { service.endTurn(&none) }
         }
-        #expect(answers.map(\.bytes) == [Self.answer(query)])
-        #expect(answers[0].client == guest)
+        let arrived = try receive(queries.count, of: service)
+        #expect(arrived.map { $0.query[2...] } == queries.map { $0[2...] })
+        #expect(Set(arrived.map(\.from.sin_port)).count == 2)
+        for (query, from) in arrived { reply(query, to: from) }
+        // In the order of the sockets that are ready.
+        var answers = Set<[UInt8]>()
+        _ = try wait { () -> Bool? in
+            var batch = AnswerBatch()
+            service.endTurn(&batch)
+            for run in batch.runs {
+                #expect(run.client == guest)
+                for start in stride(
+                    from: run.range.lowerBound, to: run.range.upperBound, by: run.size ?? run.range.count)
+                {
+                    answers.insert(
+                        Array(batch.bytes[start..<min(start + (run.size ?? run.range.count), run.range.upperBound)]))
+                }
+            }
+            return answers.count == queries.count ? true : nil
+        }
+        #expect(answers == Set(queries.map(Self.answer)))
+        service.close()
+        loop.close()
+    }
+
+    @Test("queries that leave together for an upstream that is not there are asked of the next one")
+    func absent() throws {
+        let absent = Upstream()
+        close(absent.udp)
+        let service = try Self.service(loop, [absent.port, upstream.port])
+        let queries = (0..<9).map { Self.query($0, "a\($0)") }
+        for query in queries { unsafe service.query(query.span.bytes, from: guest) }
+        let arrived = try receive(queries.count, of: service)
+        #expect(Set(arrived.map { $0.query[2...] }) == Set(queries.map { $0[2...] }))
         service.close()
         loop.close()
     }

@@ -46,7 +46,8 @@ int host_udp_open(int is_v4, uint16_t port);
 // A non-blocking UDP socket connected to one peer, from a port of the kernel's choice.
 int host_udp_connect(const struct host_address *to);
 ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length);
-// Sends `length` bytes as datagrams of `segment` bytes each, the last may be shorter (udp(7) UDP_SEGMENT, Linux 4.18).
+// Sends `length` bytes as datagrams of `segment` bytes each, the last may be shorter (udp(7) UDP_SEGMENT, Linux 4.18). A null `to` is
+// the connected peer.
 ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *bytes, size_t length, uint16_t segment);
 // Receives up to `count` datagrams. The first `size` bytes of number i go to `packed + i * size`, so that datagrams of that size lie one
 // behind the other; a longer one is whole in `space + i * stride`. Returns how many.
