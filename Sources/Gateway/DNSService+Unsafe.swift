@@ -41,6 +41,9 @@ final class NameService {
     private var streams: [UInt32: DNSStream] = [:]
     private var nextStream: UInt32 = 1
     private var answers = AnswerBatch()
+    private var pace = AnswerPace()
+    /// Nil: answers are never held.
+    private var holdTimer: FineTimer?
     private let joinsDatagrams: Bool
     private var resolvConf: HostFile?
     private var hosts = HostFile(path: "/etc/hosts", limit: HostsTable.maximumBytes)
@@ -65,6 +68,7 @@ final class NameService {
         let context = unsafe UnsafeMutableRawPointer(box)
         upstreams = unsafe DNSUpstreams(loop: loop, context: context, callback: onUpstream)
         upstreams.configure(resolvers)
+        unsafe holdTimer = FineTimer(loop: loop, context: context, callback: onHold)
         timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
         unsafe box.pointee = Unmanaged.passUnretained(self)
     }
@@ -77,6 +81,7 @@ final class NameService {
         for stream in streams.values { stream.close() }
         streams = [:]
         timer.close()
+        holdTimer?.close()
     }
 
     // MARK: From the guest
@@ -107,10 +112,18 @@ final class NameService {
         arm(now)
     }
 
-    /// Sends the queries of this turn, and exchanges the answers to UDP queries that are ready for an empty batch.
-    func endTurn(_ ready: inout AnswerBatch) {
-        if upstreams.hasWaiting { flush(monotonicNanoseconds()) }
-        if !answers.isEmpty { swap(&ready, &answers) }
+    /// Sends the queries of this turn, and exchanges the answers to UDP queries that are to be given now for an empty batch.
+    func endTurn(_ ready: inout AnswerBatch, now: Int64) {
+        if upstreams.hasWaiting { flush(now) }
+        guard !answers.isEmpty else { return }
+        if let holdTimer {
+            switch pace.verdict(inFlight: forwarder.inFlight, now: now) {
+            case .give(let stopsTimer): if stopsTimer { holdTimer.stop() }
+            case .hold: return holdTimer.start(nanoseconds: AnswerPace.hold)
+            case .wait: return
+            }
+        }
+        swap(&ready, &answers)
     }
 
     private func register(_ client: Client) -> UInt64 {
@@ -178,6 +191,11 @@ final class NameService {
         forwarder.advance(to: now)
         for (number, stream) in streams where now - stream.lastUsed >= Self.streamIdle { end(number) }
         act(now)
+    }
+
+    fileprivate func holdEnds() {
+        holdTimer?.stop()
+        pace.timerFired()
     }
 
     // MARK: Actions
@@ -253,4 +271,5 @@ private let onStream: PollCallback = { context, token, _, status in
 private let onUpstream: PollCallback = { context, token, _, status in
     unsafe service(context)?.upstreamReady(UInt32(truncatingIfNeeded: token), status: status)
 }
+private let onHold: PollCallback = { context, _, _, _ in unsafe service(context)?.holdEnds() }
 private let onTimer: TimerCallback = { context, _ in unsafe service(context)?.timeCame() }

@@ -223,7 +223,7 @@ package final class Network {
     }
 
     private func giveAnswers(_ now: Instant) {
-        names.endTurn(&answers)
+        names.endTurn(&answers, now: now.nanoseconds)
         guard !answers.isEmpty else { return }
         for run in answers.runs {
             let bytes = unsafe answers.bytes.span.bytes.extracting(run.range)

@@ -101,7 +101,7 @@ import Wire
         var arrived: [(query: [UInt8], from: sockaddr_in)] = []
         return try wait {
             var none = AnswerBatch()
-            service.endTurn(&none)
+            service.endTurn(&none, now: monotonicNanoseconds())
             var from = sockaddr_in()
             var length = socklen_t(MemoryLayout<sockaddr_in>.size)
             var bytes = [UInt8](repeating: 0, count: 2048)
@@ -134,7 +134,7 @@ import Wire
         for query in queries {
             unsafe service.query(query.span.bytes, from: guest)
             var none = AnswerBatch()
-            if !joined { service.endTurn(&none) }
+            if !joined { service.endTurn(&none, now: monotonicNanoseconds()) }
         }
         let arrived = try receive(queries.count, of: service)
         #expect(arrived.map { $0.query[2...] } == queries.map { $0[2...] })
@@ -144,7 +144,7 @@ import Wire
         var answers = Set<[UInt8]>()
         _ = try wait { () -> Bool? in
             var batch = AnswerBatch()
-            service.endTurn(&batch)
+            service.endTurn(&batch, now: monotonicNanoseconds())
             for run in batch.runs {
                 #expect(run.client == guest)
                 for start in stride(

@@ -78,3 +78,7 @@ void host_shutdown_write(int fd);
 
 // How often the calling thread has lost its core to another one (getrusage(2), ru_nivcsw).
 long host_preemptions(void);
+
+// A one-shot timer as a descriptor (timerfd_create(2)) that is readable once it has run out; setting it, 0 to stop, makes it unreadable.
+int host_timer_open(void);
+void host_timer_set(int fd, long nanoseconds);
