@@ -95,6 +95,36 @@ void host_close(int fd, int reset) {
     close(fd);
 }
 
+int host_stream_listen(const struct host_address *at) {
+    struct sockaddr_storage sa;
+    socklen_t length = to_sockaddr(at, &sa);
+    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int one = 1;
+    // Connections of a former process may be in TIME-WAIT. TCP_NODELAY is inherited by what is accepted.
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (!at->is_v4)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    // The kernel cuts the backlog to net.core.somaxconn.
+    if (bind(fd, (struct sockaddr *)&sa, length) == 0 && listen(fd, 4096) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+int host_stream_accept(int listener, struct host_address *from) {
+    struct sockaddr_storage sa;
+    socklen_t length = sizeof sa;
+    int fd = accept4(listener, (struct sockaddr *)&sa, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    from_sockaddr((struct sockaddr *)&sa, from);
+    return fd;
+}
+
 int host_stream_pair(int pair[2]) {
     return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
 }

@@ -99,6 +99,19 @@ struct HostSockets: Outside, ~Copyable {
         return isConnecting ? .wouldBlock : .done(0)
     }
 
+    /// Takes a client's socket for a flow that the core opens towards the guest. Only errors are heard until the core asks for more.
+    mutating func adopt(_ flow: FlowID, _ fd: Int32) -> Bool {
+        guard
+            let poll = unsafe try? Poll(loop: loop, fd: fd, context: context, token: flow.rawValue, callback: onStream)
+        else {
+            host_close(fd, 1)
+            return false
+        }
+        Self.place(Record(fd: fd, poll: poll, flow: flow), in: &streams)
+        poll.start(.prioritized)
+        return true
+    }
+
     /// The answer of a connect in progress: nil while there is none, `.some(nil)` for success.
     mutating func connectEnded(_ flow: FlowID) -> HostError?? {
         let index = Int(flow.index)

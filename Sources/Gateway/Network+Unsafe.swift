@@ -29,6 +29,7 @@ package final class Network {
     private let names: NameService
     private let logger: Logger
     private let tapPoll: Poll
+    private var ports: PortListeners
     private let prepare: Prepare
     private let idle: Idle
     private var timer: DeadlineTimer
@@ -47,6 +48,8 @@ package final class Network {
     /// Frames closer together than this come in a stream: read on until there are none. A lone one is not worth the read that
     /// says so; the loop tells of a second one.
     private static let streamGap: Int64 = 20_000
+    /// Clients accepted before everybody else gets a turn.
+    private static let clientsPerTurn = 64
     /// Bytes read before a flush: the guest's window must see ACKs evenly, not in lumps.
     private static let bytesPerFlush = 192 * 1024
 
@@ -67,6 +70,7 @@ package final class Network {
             loop: loop, context: context, onStream: onStream, onDatagram: onDatagram,
             link: GuestLink(tap: GuestTap(fd: tap), capture: capture), notices: Notices(logger: logger), names: names)
         tapPoll = try unsafe Poll(loop: loop, fd: tap, context: context, token: 0, callback: onTap)
+        ports = try unsafe PortListeners(configuration.forwards, loop: loop, context: context, callback: onPort)
         prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: onTurnEnd)
         idle = unsafe Idle(loop: loop, context: context, token: 0, callback: nothing)
         timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
@@ -87,8 +91,10 @@ package final class Network {
     /// Blocks until `stop` or until the link is gone.
     package func run() {
         tapPoll.start(.readable)
+        ports.start()
         prepare.start()
         loop.run()
+        ports.close()
         sockets.closeAll()
         names.close()
         sockets.link.capture?.close()
@@ -207,6 +213,22 @@ package final class Network {
         _ = host_stream_error(fd)
     }
 
+    /// Clients of a forwarded port.
+    fileprivate func portReady(_ index: Int) {
+        let now = self.now
+        busyPoll.eventCame(at: now)
+        let guest = ports.listeners[index].forward.guest
+        // Bounded: those that are open want their turn too.
+        for _ in 0..<Self.clientsPerTurn {
+            guard case .client(let fd, let client) = ports.accept(index) else { return }
+            guard let flow = core.hostAccepted(from: client, to: guest, at: now, outside: &sockets) else {
+                host_close(fd, 1)
+                continue
+            }
+            if !sockets.adopt(flow, fd) { core.hostFailed(flow, .exhausted, at: now, outside: &sockets) }
+        }
+    }
+
     fileprivate func watcherReady(_ index: Int) { watchers[index].act() }
 
     // MARK: The turn's end
@@ -258,6 +280,9 @@ private let onStream: PollCallback = { context, token, events, status in
 }
 private let onDatagram: PollCallback = { context, token, _, status in
     unsafe network(context)?.datagramReady(FlowID(rawValue: token), status: status)
+}
+private let onPort: PollCallback = { context, token, _, _ in
+    unsafe network(context)?.portReady(Int(token))
 }
 private let onWatcher: PollCallback = { context, token, _, _ in
     unsafe network(context)?.watcherReady(Int(token))

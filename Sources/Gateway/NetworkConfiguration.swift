@@ -11,12 +11,16 @@ package struct NetworkConfiguration: Sendable {
     package var capturePath: String?
     /// How long at most to look for the next event before sleeping; 0 sleeps at once.
     package var busyPollMicroseconds: Int
+    /// Ports of the host that are served from inside.
+    package var forwards: [PortForward]
     /// The tap takes UDP super-frames (USO, Linux 6.2).
     package var joinsDatagrams = false
 
     package init(
-        core: Configuration, resolvers: [Endpoint] = [], capturePath: String? = nil, busyPollMicroseconds: Int = 50
+        core: Configuration, resolvers: [Endpoint] = [], capturePath: String? = nil, busyPollMicroseconds: Int = 50,
+        forwards: [PortForward] = []
     ) {
+        self.forwards = forwards
         self.core = core
         self.resolvers = resolvers
         self.capturePath = capturePath

@@ -43,6 +43,7 @@ extension Notice.Table {
         case .echoFlows: return 3
         case .fragments: return 4
         case .buffers: return 5
+        case .neighbours: return 6
         }
     }
 
@@ -54,6 +55,7 @@ extension Notice.Table {
         case .echoFlows: return "ping flows"
         case .fragments: return "IP fragments"
         case .buffers: return "buffers"
+        case .neighbours: return "neighbours"
         }
     }
 }

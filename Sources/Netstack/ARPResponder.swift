@@ -1,7 +1,7 @@
 package import Wire
 
-// The gateway's half of ARP (RFC 826): it answers requests and asks none, because every packet it sends answers one
-// from the guest, whose MAC address came with it.
+// The gateway's half of ARP (RFC 826): it answers requests, and hands on what a station says of itself. Asking is
+// `Neighbours`' affair.
 //
 //   request for                          answer
 //   gateway, host's alias                the gateway's MAC, to probes too: the address is taken (RFC 5227 section 2.1.1)
@@ -16,14 +16,19 @@ package struct ARPResponder: ~Copyable {
     package init() {}
 
     /// - Parameter packet: the Ethernet payload.
+    /// - Returns: the station that sent it, for who wants to know.
     package mutating func receive<O: Outside & ~Copyable>(
         _ packet: RawSpan, from mac: MACAddress, configuration: Configuration, egress: inout Egress,
         counters: inout Counters, outside: inout O
-    ) {
-        guard let request = try? ARPView(packet) else { return counters.drop(.malformedARP) }
+    ) -> Neighbour? {
         // Only unicast stations ask; an answer to a group address would be an amplifier.
-        guard !mac.isMulticast, !request.senderMAC.isMulticast else { return counters.drop(.malformedARP) }
-        guard request.operation == ARPOperation.request, let family = configuration.v4 else { return }
+        guard let request = try? ARPView(packet), !mac.isMulticast, !request.senderMAC.isMulticast else {
+            counters.drop(.malformedARP)
+            return nil
+        }
+        // The frame's own source, as for every other packet: it is where an answer must go.
+        let station = Neighbour(address: request.senderAddress, mac: mac)
+        guard request.operation == ARPOperation.request, let family = configuration.v4 else { return station }
         let target = request.targetAddress
         let isOurs = target == family.gateway || target == family.hostAlias
         if !isOurs {
@@ -32,7 +37,7 @@ package struct ARPResponder: ~Copyable {
                 target != family.prefix.broadcast,
                 // A probe has an unspecified sender, an announcement is for the sender's own address.
                 !sender.isUnspecified, sender != target
-            else { return }
+            else { return station }
         }
         var bytes = egress.transportHeader
         let length = ARPPacket(
@@ -41,5 +46,6 @@ package struct ARPResponder: ~Copyable {
         ).write(to: &bytes, at: 0)
         _ = egress.sendFrame(
             etherType: EtherType.arp, mac: mac, length: length, counters: &counters, outside: &outside)
+        return station
     }
 }

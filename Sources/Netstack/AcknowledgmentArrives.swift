@@ -16,7 +16,8 @@ import Wire
 extension Connection {
     /// The ACK, window and SACK fields.
     mutating func acknowledgmentArrives(_ segment: Segment, now: Instant, shared: inout TCPShared) {
-        let window = Int(segment.window) << Int(snd.shift)
+        // RFC 7323 section 2.2: the window in a SYN is never scaled.
+        let window = Int(segment.window) << (segment.flags.contains(.syn) ? 0 : Int(snd.shift))
         let reported = flags.contains(.sackPermitted) && recordBlocks(segment)
         let isDuplicate =
             segment.ack == snd.una && segment.length == 0 && window == snd.wnd && snd.nxt != snd.una

@@ -13,15 +13,28 @@ extension Core {
                 packet, payload, original: original, at: now, configuration: configuration, errors: &errors,
                 egress: &egress, counters: &counters, outside: &outside)
         case IPProtocol.icmp, IPProtocol.icmpv6:
-            let tooBig = icmp.receive(
+            let notice = icmp.receive(
                 packet, payload, original: original, at: now, configuration: configuration, errors: &errors,
                 egress: &egress, counters: &counters, outside: &outside)
-            if let tooBig { packetTooBig(tooBig, now, &outside) }
+            switch notice {
+            case .tooBig(let tooBig): packetTooBig(tooBig, now, &outside)
+            case .unreachable(let quoted): unreachable(quoted, &outside)
+            case .station(let neighbour): stationHeard(neighbour, now, &outside)
+            case nil: break
+            }
         default:
             // RFC 1122 section 3.2.2.1, RFC 8200 section 4: say that we do not speak it.
             counters.drop(.unknownProtocol)
             tell(.protocolUnreachable, packet, original, now, &outside)
         }
+    }
+
+    /// The guest, or a router behind it, could not take a packet of ours.
+    private mutating func unreachable<O: Outside & ~Copyable>(_ packet: QuotedPacket, _ outside: inout O) {
+        let key = FlowKey(guest: packet.destination, remote: packet.source)
+        guard packet.proto == IPProtocol.tcp,
+            tcp.openingUnreachable(key, sequence: packet.sequence, outside: &outside)
+        else { return counters.drop(.unexpectedICMP) }
     }
 
     private mutating func receiveTCP<O: Outside & ~Copyable>(

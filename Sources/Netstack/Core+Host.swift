@@ -86,6 +86,7 @@ extension Core {
             to: now, configuration: configuration, errors: &errors, egress: &egress, counters: &counters,
             outside: &outside)
         egress.pathMTUs.advance(to: now)
+        advanceNeighbours(now, &outside)
     }
 
     /// Sends what the events of this turn gave rise to. Call once at the end of a turn, and again when a full link has room.
@@ -118,7 +119,9 @@ extension Core {
     package var nextDeadline: Instant {
         min(
             min(tcp.nextDeadline, udp.nextDeadline),
-            min(icmp.nextDeadline, reassembler.nextDeadline, egress.pathMTUs.nextDeadline))
+            min(
+                min(icmp.nextDeadline, neighbours.nextDeadline),
+                min(reassembler.nextDeadline, egress.pathMTUs.nextDeadline)))
     }
 
     // MARK: Look

@@ -24,6 +24,7 @@ package struct Core: ~Copyable {
     var icmp: ICMPService
     var arp = ARPResponder()
     var reassembler = Reassembler()
+    var neighbours = Neighbours()
     var errors = ICMPErrors()
     var egress: Egress
 
@@ -55,9 +56,10 @@ package struct Core: ~Copyable {
         case EtherType.ipv4: receiveIPv4(ethernet.payload, mac, offload, now, &outside)
         case EtherType.ipv6: receiveIPv6(ethernet.payload, mac, offload, now, &outside)
         case EtherType.arp:
-            arp.receive(
+            let heard = arp.receive(
                 ethernet.payload, from: mac, configuration: configuration, egress: &egress, counters: &counters,
                 outside: &outside)
+            if let heard { stationHeard(heard, now, &outside) }
         default: counters.drop(.unknownEtherType)
         }
     }

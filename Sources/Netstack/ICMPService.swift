@@ -1,4 +1,4 @@
-import Wire
+package import Wire
 
 // ICMP and ICMPv6 from the guest, by type:
 //
@@ -6,8 +6,18 @@ import Wire
 //   neighbour discovery            NDPResponder
 //   multicast listener reports     taken note of by nobody: the link has one station
 //   packet too big                 for the core: the path behind the guest is narrow (PathMTUs)
-//   errors, echo replies, others   counted as `unexpectedICMP`: the stack sends nothing that they could be about, except
-//                                  datagrams to a port the guest has closed, whose flow ends by its idle time
+//   unreachable                    for the core: it may be about a SYN of ours (TCPActiveOpen); about a datagram it changes
+//                                  nothing, the flow ends by its idle time
+//   errors, echo replies, others   counted as `unexpectedICMP`
+
+/// What an ICMP message of the guest means to others.
+package enum ICMPNotice: Equatable, Sendable {
+    case tooBig(PacketTooBig)
+    /// A packet of ours did not reach its destination.
+    case unreachable(QuotedPacket)
+    /// A neighbour discovery message told a station's MAC address.
+    case station(Neighbour)
+}
 
 /// The guest's ICMP.
 package struct ICMPService: ~Copyable {
@@ -24,11 +34,11 @@ package struct ICMPService: ~Copyable {
     ///   - packet: its `proto` is ICMP or ICMPv6.
     ///   - message: from the ICMP header on.
     ///   - original: the packet from its IP header on, for errors.
-    /// - Returns: what a router behind the guest said of a packet of ours.
+    /// - Returns: what it means to the rest of the core.
     package mutating func receive<O: Outside & ~Copyable>(
         _ packet: PacketInfo, _ message: RawSpan, original: RawSpan, at now: Instant, configuration: Configuration,
         errors: inout ICMPErrors, egress: inout Egress, counters: inout Counters, outside: inout O
-    ) -> PacketTooBig? {
+    ) -> ICMPNotice? {
         let isV4 = packet.proto == IPProtocol.icmp
         if let fault = Self.fault(in: message, of: packet) {
             counters.drop(fault)
@@ -45,9 +55,10 @@ package struct ICMPService: ~Copyable {
                 packet, message, original: original, at: now, configuration: configuration, errors: &errors,
                 egress: &egress, counters: &counters, outside: &outside)
         case (false, ICMPv6Type.routerSolicitation...ICMPv6Type.redirect):
-            ndp.receive(
+            let heard = ndp.receive(
                 packet, message, configuration: configuration, egress: &egress, counters: &counters,
                 outside: &outside)
+            return heard.map { .station($0) }
         case (false, ICMPv6Type.multicastListenerQuery...ICMPv6Type.multicastListenerDone),
             (false, ICMPv6Type.multicastListenerReportV2):
             break
@@ -55,7 +66,12 @@ package struct ICMPService: ~Copyable {
             (false, ICMPv6Type.packetTooBig):
             if let quoted = try? QuotedPacket(header.payload), quoted.source.address.isV4 == isV4 {
                 let mtu = isV4 ? UInt32(header.nextHopMTU) : header.restOfHeader
-                return PacketTooBig(packet: quoted, mtu: Int(mtu))
+                return .tooBig(PacketTooBig(packet: quoted, mtu: Int(mtu)))
+            }
+            counters.drop(.malformedICMP)
+        case (true, ICMPv4Type.destinationUnreachable), (false, ICMPv6Type.destinationUnreachable):
+            if let quoted = try? QuotedPacket(header.payload), quoted.source.address.isV4 == isV4 {
+                return .unreachable(quoted)
             }
             counters.drop(.malformedICMP)
         default:

@@ -1,7 +1,7 @@
 package import Wire
 
-// The gateway's half of neighbour discovery (RFC 4861): it answers solicitations and asks none, because every packet it
-// sends answers one from the guest, whose MAC address came with it.
+// The gateway's half of neighbour discovery (RFC 4861): it answers solicitations, and hands on what a station says of itself.
+// Asking is `Neighbours`' affair.
 //
 //   neighbour solicitation for           answer
 //   gateway (global and link-local),     an advertisement: to the asker, or to all nodes when the asker has no address
@@ -9,7 +9,7 @@ package import Wire
 //   any other address                    none: SLAAC makes it the guest's
 //
 //   router solicitation                  a router advertisement, see RouterAdvertisement.swift
-//   anything else                        none; the gateway keeps no neighbour cache
+//   anything else                        none
 //
 // Every message must have come one hop, with the hop limit at 255 (RFC 4861 section 3.1), and be well formed down to its
 // options (sections 6.1.1, 7.1.1); else it is counted and dropped.
@@ -21,6 +21,15 @@ package enum NDPGroup {
     package static let allNodesMAC = MACAddress(rawValue: 0x3333_0000_0001)
 
     /// ff02::1:ffXX:XXXX (RFC 4291 section 2.7.1).
+    package static func solicitedNode(of address: IPAddress) -> IPAddress {
+        IPAddress(hi: 0xff02_0000_0000_0000, lo: 0x1_ff00_0000 | address.lo & 0xff_ffff)
+    }
+
+    /// The Ethernet address of a group (RFC 2464 section 7).
+    package static func mac(of group: IPAddress) -> MACAddress {
+        MACAddress(rawValue: 0x3333_0000_0000 | group.lo & 0xffff_ffff)
+    }
+
     package static func isSolicitedNode(_ address: IPAddress) -> Bool {
         address.hi == 0xff02_0000_0000_0000 && address.lo >> 24 == 0x1_ff
     }
@@ -35,22 +44,30 @@ package struct NDPResponder: ~Copyable {
     }
 
     /// - Parameter message: the ICMPv6 message, its checksum verified, its type one of 133...137.
+    /// - Returns: the station that sent it, when it says where it is.
     package mutating func receive<O: Outside & ~Copyable>(
         _ packet: PacketInfo, _ message: RawSpan, configuration: Configuration, egress: inout Egress,
         counters: inout Counters, outside: inout O
-    ) {
+    ) -> Neighbour? {
         // RFC 4861 section 8.1: a redirect is a router's to send.
         guard message.byteCount > 0, message.u8(at: 0) != ICMPv6Type.redirect else {
-            return counters.drop(.unexpectedICMP)
+            counters.drop(.unexpectedICMP)
+            return nil
         }
         // RFC 4861 sections 6.1.1 and 7.1.1: one hop only; code and options are the view's to check.
-        guard packet.hopLimit == 255, let view = try? NDPView(message) else { return counters.drop(.malformedNDP) }
+        guard packet.hopLimit == 255, let view = try? NDPView(message) else {
+            counters.drop(.malformedNDP)
+            return nil
+        }
         let fromNobody = packet.source.isUnspecified
         let hasLinkLayer = view.options.first(NDPOptionType.sourceLinkLayerAddress) != nil
         switch view.type {
         case ICMPv6Type.routerSolicitation:
             // RFC 4861 section 6.1.1: no source link-layer address from an unspecified source.
-            guard !(fromNobody && hasLinkLayer) else { return counters.drop(.malformedNDP) }
+            guard !(fromNobody && hasLinkLayer) else {
+                counters.drop(.malformedNDP)
+                return nil
+            }
             advertisement.send(
                 to: fromNobody ? NDPGroup.allNodes : packet.source,
                 mac: fromNobody ? NDPGroup.allNodesMAC : packet.guestMAC,
@@ -61,17 +78,24 @@ package struct NDPResponder: ~Copyable {
             // address, without a source link-layer address.
             guard !target.isMulticast,
                 !fromNobody || NDPGroup.isSolicitedNode(packet.destination) && !hasLinkLayer
-            else { return counters.drop(.malformedNDP) }
-            guard let family = configuration.v6,
+            else {
+                counters.drop(.malformedNDP)
+                return nil
+            }
+            if let family = configuration.v6,
                 target == family.gateway || target == family.hostAlias || target == configuration.gatewayLinkLocal
-            else { return }
-            advertise(
-                target, to: packet, configuration: configuration, egress: &egress, counters: &counters,
-                outside: &outside)
+            {
+                advertise(
+                    target, to: packet, configuration: configuration, egress: &egress, counters: &counters,
+                    outside: &outside)
+            }
+        case ICMPv6Type.neighborAdvertisement:
+            // RFC 4861 section 7.2.5: without the option there is nothing new in it, on a link that has addresses.
+            return view.options.targetLinkLayerAddress.map { Neighbour(address: view.target, mac: $0) }
         default:
-            // Announcements of the guest: nothing to learn.
-            return
+            break
         }
+        return hasLinkLayer && !fromNobody ? Neighbour(address: packet.source, mac: packet.guestMAC) : nil
     }
 
     /// RFC 4861 section 4.4: a neighbour advertisement with the target link-layer address option.

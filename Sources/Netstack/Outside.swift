@@ -153,6 +153,6 @@ package enum Notice: Equatable, Sendable, BitwiseCopyable {
     case tableFull(Table)
 
     package enum Table: Equatable, Sendable, BitwiseCopyable {
-        case handshakes, connections, datagramFlows, echoFlows, fragments, buffers
+        case handshakes, connections, datagramFlows, echoFlows, fragments, buffers, neighbours
     }
 }

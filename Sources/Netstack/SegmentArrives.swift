@@ -69,11 +69,11 @@ extension Connection {
     private var acceptsText: Bool {
         switch state {
         case .established, .finWait1, .finWait2: return !flags.contains(.guestEnded)
-        case .connecting, .synReceived, .closing, .closeWait, .lastAck: return false
+        case .connecting, .resolving, .synSent, .synReceived, .closing, .closeWait, .lastAck: return false
         }
     }
 
-    private mutating func textArrives<O: Outside & ~Copyable>(
+    mutating func textArrives<O: Outside & ~Copyable>(
         _ segment: Segment, _ payload: RawSpan, id: FlowID, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Fate? {
         guard acceptsText, segment.span > 0 else { return nil }

@@ -2,12 +2,14 @@ import Wire
 
 // The record of one TCP connection between the guest and us, and the states of RFC 9293 that it passes through.
 //
-// We are always the passive side here: the guest's SYN opens a host socket, and only when that is connected does our
-// SYN-ACK go out. So LISTEN and SYN-SENT have no record, and `connecting` comes before SYN-RECEIVED.
+// Mostly we are the passive side: the guest's SYN opens a host socket, and only when that is connected does our SYN-ACK
+// go out. So LISTEN has no record, and `connecting` comes before SYN-RECEIVED. For a client of a forwarded port we are the
+// active side, and `resolving` (whose station is the guest's address?) comes before SYN-SENT; see TCPActiveOpen.swift.
 //
 //     SYN -> connecting -> synReceived -> established -> finWait1 -> finWait2 -> (TIME-WAIT, a smaller record)
-//                                                    \                \-> closing -> (TIME-WAIT)
-//                                                     \-> closeWait -> lastAck -> gone
+//     client -> resolving -> synSent --------/       \
+//                                                     \                \-> closing -> (TIME-WAIT)
+//                                                      \-> closeWait -> lastAck -> gone
 //
 // "Our" half is what the host's socket delivers: its end of stream becomes our FIN. The guest's FIN becomes a shutdown
 // of the host's socket. The two halves end independently.
@@ -18,7 +20,7 @@ import Wire
 /// One TCP connection. Field names are RFC 9293's (section 3.3.1) and RFC 7323's.
 package struct Connection: BitwiseCopyable {
     package enum State: UInt8, Sendable, CaseIterable, BitwiseCopyable {
-        case connecting, synReceived, established, finWait1, finWait2, closing, closeWait, lastAck
+        case connecting, resolving, synSent, synReceived, established, finWait1, finWait2, closing, closeWait, lastAck
     }
 
     struct Flags: OptionSet, BitwiseCopyable {
@@ -94,7 +96,7 @@ package struct Connection: BitwiseCopyable {
 
     package let key: FlowKey
     let hash: UInt64
-    let guestMAC: MACAddress
+    var guestMAC: MACAddress
     package internal(set) var state: State = .connecting
     var recovery: Recovery = .none
     var flags: Flags = []
@@ -154,6 +156,8 @@ enum TCPLimits {
     static let maximumRTO = Int64.seconds(60)
     /// Retransmissions of data before we give up, about 15 minutes (RFC 1122 4.2.3.5, R2; Linux tcp_retries2).
     static let retries: UInt8 = 15
+    /// Retransmissions of our SYN, about a minute (RFC 1122 4.2.3.5 asks for three for an interactive peer; the guest is next door).
+    static let synRetries: UInt8 = 5
     /// Retransmissions of our SYN-ACK (Linux tcp_synack_retries).
     static let synAckRetries: UInt8 = 5
     /// RFC 9293 section 3.8.6.3 allows 0.5 s; a short wait lets an answer carry the ACK.

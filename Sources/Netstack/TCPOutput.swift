@@ -36,6 +36,8 @@ extension Connection {
     mutating func output<O: Outside & ~Copyable>(
         id: FlowID, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Progress {
+        // Nothing is read from a client before the guest has answered.
+        if state.isOpening { return .idle }
         var frames = 0
         if state != .connecting, state != .synReceived {
             guard resendLost(&frames, now: now, shared: &shared, outside: &outside) else { return .blocked }
@@ -234,6 +236,11 @@ extension Connection {
     /// One window probe or keep-alive: a sequence number just left of the window, which must be answered (RFC 1122 4.2.3.6).
     mutating func sendProbe<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
         _ = sendSegment(flags: .ack, seq: snd.una + -1, nil, now: now, shared: &shared, outside: &outside)
+    }
+
+    @discardableResult
+    mutating func sendSyn<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) -> Bool {
+        sendSegment(flags: .syn, seq: snd.iss, nil, now: now, shared: &shared, outside: &outside)
     }
 
     @discardableResult

@@ -54,6 +54,13 @@ extension Connection {
         at now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Fate? {
         if expiries < 255 { expiries += 1 }
+        if state == .synSent {
+            guard expiries <= TCPLimits.synRetries else { return .dead(reset: true) }
+            flags.remove(.timing)
+            sendSyn(now: now, shared: &shared, outside: &outside)
+            retransmitAt = now + backedOff
+            return nil
+        }
         if state == .synReceived {
             guard expiries <= TCPLimits.synAckRetries else { return .dead(reset: true) }
             flags.remove(.timing)

@@ -6,7 +6,9 @@ import Wire
 // A SYN opens a host socket first (`Outside.connect`). The SYN-ACK leaves when that has connected; what the host met
 // otherwise is what the guest meets: refused becomes RST, unreachable the ICMP error, silence stays silence.
 //
-//   tables      connections (with those still connecting, which have a cap of their own), TIME-WAITs
+// A client of a forwarded port is the other way round: see TCPActiveOpen.swift.
+//
+//   tables      connections (with those still connecting and those still opening, which have caps of their own), TIME-WAITs
 //   when full   connecting: the one that has waited longest gives way, silently, as its SYN would have gone unanswered anyway;
 //               connections: the SYN is dropped, its sender tries again; TIME-WAITs: the oldest goes
 //   turns       `queue` lists connections that may have something to send; `flush` gives each a burst per batch
@@ -14,11 +16,11 @@ import Wire
 // A segment for no connection gets a RST (RFC 9293 section 3.10.7.1), except a RST.
 
 package struct TCPTranslator: ~Copyable {
-    private var connections: Slab<Connection>
-    private var table = FlowTable()
-    private var timers: TimerHeap
-    private var timeWaits: TimeWaitTable
-    private(set) var shared: TCPShared
+    var connections: Slab<Connection>
+    var table = FlowTable()
+    var timers: TimerHeap
+    private(set) var timeWaits: TimeWaitTable
+    var shared: TCPShared
     /// Connections with something to send, each once (Flags.queued).
     private var queue: [UInt32] = []
     private var nextQueue: [UInt32] = []
@@ -28,8 +30,10 @@ package struct TCPTranslator: ~Copyable {
     /// Connections that began to connect, oldest first; those that have ended since are skipped when they surface.
     private var connectingOrder: [FlowID] = []
     private var connectingFirst = 0
-    private let limits: Configuration.Limits
-    private let secret: UInt64
+    /// Connections whose SYN the guest has not answered.
+    var opening: [UInt32] = []
+    let limits: Configuration.Limits
+    let secret: UInt64
 
     init(_ configuration: Configuration, secret: UInt64) {
         limits = configuration.limits
@@ -65,6 +69,10 @@ package struct TCPTranslator: ~Copyable {
             if connections[index].state == .connecting {
                 // The SYN again, or the guest giving up.
                 if segment.flags.contains(.rst) { drop(index, reset: true, outside: &outside) }
+                return nil
+            }
+            if connections[index].state.isOpening || connections[index].isAnswerToCrossed(segment) {
+                openingArrives(index, segment, payload, now: now, outside: &outside)
                 return nil
             }
             let fate = connections[index].segmentArrives(
@@ -156,7 +164,7 @@ package struct TCPTranslator: ~Copyable {
     }
 
     /// RFC 6528: a clock of 4 microseconds plus a keyed hash of the endpoints.
-    private func initialSequence(hash: UInt64, now: Instant) -> SequenceNumber {
+    func initialSequence(hash: UInt64, now: Instant) -> SequenceNumber {
         let mixed = (hash ^ secret).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
         return SequenceNumber(
             rawValue: UInt32(truncatingIfNeeded: mixed.high ^ mixed.low)
@@ -219,6 +227,7 @@ package struct TCPTranslator: ~Copyable {
     /// the stream has already ended is there nothing left to read.
     mutating func hostFailed<O: Outside & ~Copyable>(_ id: FlowID, _ error: HostError, now: Instant, outside: inout O) {
         guard let index = connections.find(id), connections[index].state != .connecting else { return }
+        if connections[index].state.isOpening { return drop(index, reset: false, outside: &outside) }
         guard connections[index].flags.contains(.hostEnded) else { return hostReadable(id) }
         let connection = connections[index]
         emitReset(
@@ -230,7 +239,7 @@ package struct TCPTranslator: ~Copyable {
     /// Changes a connection, which then gets a turn to send. False when there is none, or `change` says that it did nothing.
     mutating func withConnection(_ key: FlowKey, _ change: (inout Connection) -> Bool) -> Bool {
         guard let index = find(key, key.hash(secret: secret)), connections[index].state != .connecting,
-            change(&connections[index])
+            !connections[index].state.isOpening, change(&connections[index])
         else { return false }
         enqueue(index)
         timers.set(index, connections[index].deadline)
@@ -298,7 +307,7 @@ package struct TCPTranslator: ~Copyable {
 
     // MARK: Ends
 
-    private mutating func settle<O: Outside & ~Copyable>(
+    mutating func settle<O: Outside & ~Copyable>(
         _ index: UInt32, _ fate: Connection.Fate, now: Instant, outside: inout O
     ) {
         switch fate {
@@ -314,9 +323,10 @@ package struct TCPTranslator: ~Copyable {
         }
     }
 
-    private mutating func drop<O: Outside & ~Copyable>(_ index: UInt32, reset: Bool, outside: inout O) {
+    mutating func drop<O: Outside & ~Copyable>(_ index: UInt32, reset: Bool, outside: inout O) {
         outside.close(identity(index), reset: reset)
         if connections[index].state == .connecting { connecting -= 1 }
+        if connections[index].state.isOpening { endOpening(index) }
         connections[index].releaseHold(&shared)
         connections[index].releaseSendQueue(&shared)
         connections[index].flags = []
@@ -327,12 +337,12 @@ package struct TCPTranslator: ~Copyable {
 
     // Inlined: called as functions they would be lent a copy of the translator.
     @inline(__always)
-    private func identity(_ index: UInt32) -> FlowID {
+    func identity(_ index: UInt32) -> FlowID {
         FlowID(.tcp, index: index, generation: connections.generation(of: index))
     }
 
     @inline(__always)
-    private func find(_ key: FlowKey, _ hash: UInt64) -> UInt32? {
+    func find(_ key: FlowKey, _ hash: UInt64) -> UInt32? {
         table.find(hash) { connections[$0].key == key }
     }
 }

@@ -46,6 +46,8 @@ struct TimeWaitTable: ~Copyable {
         timers.set(index, record.expires)
     }
 
+    func holds(_ key: FlowKey, hash: UInt64) -> Bool { table.find(hash) { records[$0].key == key } != nil }
+
     mutating func receive<O: Outside & ~Copyable>(
         _ segment: Segment, key: FlowKey, hash: UInt64, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Answer {

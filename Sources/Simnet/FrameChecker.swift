@@ -16,6 +16,9 @@ package struct FrameChecker {
     package private(set) var resets = 0
     package private(set) var icmpErrors = 0
     private var flows: [FlowKey: Flow] = [:]
+    /// Shifts that the core's SYNs offer, and whether the guest's SYN-ACK took them.
+    private var offers: [FlowKey: Int] = [:]
+    package private(set) var syns = 0
     package let mtu: Int
 
     package init(mtu: Int) { self.mtu = mtu }
@@ -70,11 +73,23 @@ package struct FrameChecker {
             flows[key] = nil
             return
         }
-        guard tcp.flags.contains(.ack) else { return fail("neither ACK nor RST") }
+        guard tcp.flags.contains(.ack) else {
+            guard tcp.flags == .syn else { return fail("neither ACK nor RST nor SYN") }
+            if tcp.acknowledgment.rawValue != 0 { fail("a SYN with an acknowledgment number") }
+            syns += 1
+            flows[key] = nil
+            offers[key] = TCPOptions(parsing: tcp.options).windowScale.map { Int($0) } ?? 0
+            return
+        }
         if tcp.flags.contains(.syn) {
             let shift = TCPOptions(parsing: tcp.options).windowScale.map { Int($0) } ?? 0
             flows[key] = Flow(ack: tcp.acknowledgment, edge: tcp.acknowledgment + Int(tcp.window), shift: shift)
             return
+        }
+        if flows[key] == nil, let shift = offers[key] {
+            offers[key] = nil
+            flows[key] = Flow(
+                ack: tcp.acknowledgment, edge: tcp.acknowledgment + Int(tcp.window) << shift, shift: shift)
         }
         guard var flow = flows[key] else { return }
         let edge = tcp.acknowledgment + Int(tcp.window) << flow.shift
@@ -88,11 +103,22 @@ package struct FrameChecker {
         flows[key] = flow
     }
 
+    /// The guest's SYN-ACK to a SYN of the core: without a window scale the offered one does not hold.
+    mutating func answered(_ key: FlowKey, _ options: TCPOptions) {
+        if options.windowScale == nil, offers[key] != nil { offers[key] = 0 }
+    }
+
     /// A flow's past counts no more: its ports are used again.
-    package mutating func forget() { flows = [:] }
+    package mutating func forget() {
+        flows = [:]
+        offers = [:]
+    }
 
     /// The same for the flows of one of the guest's ports.
-    package mutating func forget(guestPort port: UInt16) { flows = flows.filter { $0.key.guest.port != port } }
+    package mutating func forget(guestPort port: UInt16) {
+        flows = flows.filter { $0.key.guest.port != port }
+        offers = offers.filter { $0.key.guest.port != port }
+    }
 
     private mutating func fail(_ what: String) { violations.append("frame \(frames): \(what)") }
 }

@@ -59,7 +59,9 @@ package struct FuzzOperations: ~Copyable {
     }
 
     private mutating func step() {
-        switch input.byte() % 16 {
+        let operation = input.byte()
+        switch operation % 16 {
+        case _ where operation >= 0xf8: accept()
         case 0: open()
         case 1...5: segment()
         case 6: simulation.host.script.connectDelay = input.choice([0, .milliseconds(1), .seconds(3), nil])
@@ -103,6 +105,7 @@ package struct FuzzOperations: ~Copyable {
             simulation.checker.forget(guestPort: peers[i].guest.options.sourcePort)
         }
         for frame in peers[i].guest.outbox {
+            if let answer = frame.synAck { simulation.checker.answered(answer.key, answer.options) }
             simulation.core.receive(
                 frame.bytes.raw, offload: frame.offload, at: simulation.now, outside: &simulation.host)
         }
@@ -122,6 +125,13 @@ package struct FuzzOperations: ~Copyable {
             0..<0)
         peers[i].sequence &+= 1
         send(i, [.syn])
+    }
+
+    /// A client connects to a port of which the guest may think anything.
+    private mutating func accept() {
+        let options = peers[Int(input.byte()) % peers.count].guest.options
+        simulation.answersResolution = input.byte() & 3 != 0
+        simulation.accept(from: options.remote, toPort: options.sourcePort)
     }
 
     /// A little beside, far beside, or mostly right.

@@ -6,7 +6,7 @@ package import Wire
 // NewReno for the first hole, go-back-N after a timeout). It checks as it receives: text beyond the window it offered and
 // segments larger than its MSS are noted as violations of the core.
 //
-// It plays the active side of one connection. RFC 9293, RFC 2018, RFC 7323.
+// It plays either side of one connection, or both sides' SYNs cross. RFC 9293, RFC 2018, RFC 7323.
 
 /// One end of a TCP connection inside the guest.
 package struct GuestTCP {
@@ -25,6 +25,8 @@ package struct GuestTCP {
         package var superSegments = 1
         package var sourcePort: UInt16 = 40_000
         package var remote = Endpoint(address: IPAddress(v4: 0xc633_6401), port: 80)
+        /// How it meets a SYN while it listens.
+        package var welcome = Welcome.accepts
         /// Closes its half when everything is sent.
         package var closes = true
         /// ... only after the peer's end.
@@ -32,7 +34,8 @@ package struct GuestTCP {
         package init() {}
     }
 
-    package enum State: Sendable { case idle, synSent, open, reset, failed }
+    package enum State: Sendable { case idle, listening, synSent, synReceived, open, reset, failed }
+    package enum Welcome: Sendable { case accepts, refuses, ignores }
 
     package let options: Options
     package private(set) var state = State.idle
@@ -49,7 +52,8 @@ package struct GuestTCP {
     package private(set) var segmentsReceived = 0
     package private(set) var synAcksReceived = 0
     package private(set) var pureAcksReceived = 0
-    /// The options of the SYN-ACK.
+    package private(set) var synsReceived = 0
+    /// The options of the peer's SYN or SYN-ACK.
     package private(set) var answer: TCPOptions?
     /// When false nothing is answered and no timer runs: the guest is gone.
     package var isAlive = true
@@ -131,6 +135,9 @@ package struct GuestTCP {
         sendSyn(now)
     }
 
+    /// Waits for the peer's SYN.
+    package mutating func listen() { state = .listening }
+
     private mutating func sendSyn(_ now: Instant) {
         var syn = TCPOptions(
             maximumSegmentSize: UInt16(options.mss), windowScale: options.windowScale, sackPermitted: options.sack)
@@ -159,11 +166,13 @@ package struct GuestTCP {
     private mutating func timeout(_ now: Instant) {
         timerAt = .never
         backoff += 1
-        if state == .synSent {
+        if state == .synSent || state == .synReceived {
             if backoff > 6 {
                 state = .failed
-            } else {
+            } else if state == .synSent {
                 sendSyn(now)
+            } else {
+                sendSynAck(now)
             }
             return
         }
@@ -208,12 +217,38 @@ package struct GuestTCP {
                 if flags.contains(.ack), tcp.acknowledgment.rawValue == options.iss &+ 1 { state = .reset }
                 return
             }
+            if flags.contains(.syn), !flags.contains(.ack) {
+                synsReceived += 1
+                take(tcp.sequence.rawValue, parsed, Int(tcp.window))
+                return sendSynAck(now)
+            }
             guard flags.contains(.syn), flags.contains(.ack), tcp.acknowledgment.rawValue == options.iss &+ 1 else {
                 return
             }
             synAcksReceived += 1
-            established(tcp.sequence.rawValue, parsed, Int(tcp.window), now)
-            return
+            take(tcp.sequence.rawValue, parsed, Int(tcp.window))
+            opened()
+            sendAck(now)
+            return pump(now)
+        }
+        if state == .listening {
+            guard flags.contains(.syn), !flags.contains(.ack), !flags.contains(.rst) else { return }
+            return welcome(tcp.sequence.rawValue, parsed, Int(tcp.window), now)
+        }
+        if state == .synReceived {
+            if flags.contains(.syn), !flags.contains(.ack) {
+                synsReceived += 1
+                return sendSynAck(now)
+            }
+            if flags.contains(.rst) {
+                state = .reset
+                timerAt = .never
+                return
+            }
+            guard flags.contains(.ack), tcp.acknowledgment.rawValue == options.iss &+ 1 else { return }
+            opened()
+            // The window of a SYN-ACK, after two SYNs have crossed, is not scaled.
+            if !flags.contains(.syn) { peerWindow = Int(tcp.window) << peerShift }
         }
         let number =
             rcvNxt + Int(Int32(bitPattern: tcp.sequence.rawValue &- (irs &+ UInt32(truncatingIfNeeded: rcvNxt))))
@@ -264,30 +299,59 @@ package struct GuestTCP {
         pump(now)
     }
 
-    private mutating func established(_ peerISS: UInt32, _ parsed: TCPOptions, _ window: Int, _ now: Instant) {
-        answer = parsed
-        irs = peerISS
-        rcvNxt = 1
+    private mutating func welcome(_ peerISS: UInt32, _ parsed: TCPOptions, _ window: Int, _ now: Instant) {
+        synsReceived += 1
+        switch options.welcome {
+        case .ignores: return
+        case .refuses:
+            frame(
+                .rstAck, SequenceNumber(rawValue: 0), SequenceNumber(rawValue: peerISS &+ 1), 0, TCPOptions(), 0..<0)
+        case .accepts:
+            take(peerISS, parsed, window)
+            sendSynAck(now)
+        }
+    }
+
+    private mutating func sendSynAck(_ now: Instant) {
+        state = .synReceived
+        emit(
+            .synAck, number: 0, 0..<0,
+            TCPOptions(
+                maximumSegmentSize: UInt16(options.mss), windowScale: usesScale ? options.windowScale : nil,
+                sackPermitted: usesSack), now)
+        nxt = 1
+        highest = 1
+        timerAt = now + (rto << Int64(min(backoff, 6)))
+    }
+
+    private mutating func opened() {
         una = 1
         nxt = 1
         state = .open
         backoff = 0
         timerAt = .never
+        cwnd = 10 * segmentSize
+    }
+
+    /// What the peer's SYN or SYN-ACK says.
+    private mutating func take(_ peerISS: UInt32, _ parsed: TCPOptions, _ window: Int) {
+        answer = parsed
+        irs = peerISS
+        rcvNxt = 1
         peerWindow = window
         peerMSS = Int(parsed.maximumSegmentSize ?? 536)
         usesSack = options.sack && parsed.sackPermitted
         usesTimestamps = options.timestamps && parsed.timestamps != nil
         usesScale = options.windowScale != nil && parsed.windowScale != nil
-        if !options.sack, parsed.sackPermitted { violations.append("SACK permitted without an offer") }
-        if !options.timestamps, parsed.timestamps != nil { violations.append("timestamps without an offer") }
-        if options.windowScale == nil, parsed.windowScale != nil {
+        // Only an answer is bound by what we have said.
+        let isAnswer = state == .synSent
+        if isAnswer, !options.sack, parsed.sackPermitted { violations.append("SACK permitted without an offer") }
+        if isAnswer, !options.timestamps, parsed.timestamps != nil { violations.append("timestamps without an offer") }
+        if isAnswer, options.windowScale == nil, parsed.windowScale != nil {
             violations.append("a window scale without an offer")
         }
         peerShift = usesScale ? Int(parsed.windowScale ?? 0) : 0
         tsRecent = parsed.timestamps?.value ?? 0
-        cwnd = 10 * segmentSize
-        sendAck(now)
-        pump(now)
     }
 
     // MARK: Sending
@@ -525,13 +589,15 @@ package struct GuestTCP {
     {
         var parsed = given
         let isSyn = flags.contains(.syn)
-        if usesTimestamps, !isSyn { parsed.timestamps = (value: clock(now), echoReply: tsRecent) }
+        let acknowledges = flags.contains(.ack)
+        if usesTimestamps, acknowledges { parsed.timestamps = (value: clock(now), echoReply: tsRecent) }
         let shift = usesScale && !isSyn ? Int(options.windowScale ?? 0) : 0
         let window = min(65_535, myWindow >> shift)
-        if !isSyn { offeredEdge = max(offeredEdge, rcvNxt + window << shift) }
+        if acknowledges { offeredEdge = max(offeredEdge, rcvNxt + window << shift) }
         frame(
             flags, SequenceNumber(rawValue: options.iss &+ UInt32(truncatingIfNeeded: number)),
-            isSyn ? SequenceNumber(rawValue: 0) : SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: rcvNxt)),
+            !acknowledges
+                ? SequenceNumber(rawValue: 0) : SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: rcvNxt)),
             UInt16(window), parsed, range)
         if !isSyn {
             sinceAck = 0

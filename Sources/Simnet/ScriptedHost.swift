@@ -105,6 +105,14 @@ package struct ScriptedHost: Outside {
         return .wouldBlock
     }
 
+    /// A client's socket, already connected, for a flow that the core opens towards the guest.
+    package mutating func adopt(_ flow: FlowID, from client: Endpoint) {
+        var socket = HostSocket(flow: flow, target: .endpoint(client), script: script)
+        socket.connected = true
+        index[flow] = sockets.count
+        sockets.append(socket)
+    }
+
     package mutating func send(_ flow: FlowID, _ bytes: RawSpan) -> HostResult {
         guard let i = index[flow], !sockets[i].closed else { return .failed(.other(9)) }
         sockets[i].sends += 1

@@ -25,6 +25,8 @@ package struct Simulation: ~Copyable {
     package private(set) var steps = 0
     /// Stands between the core and the guests, when there is one.
     package var router: NarrowRouter?
+    /// The guest's kernel answers when asked for its station.
+    package var answersResolution = true
     /// Frames that the core emitted, when kept.
     package var trace: [Frame]?
 
@@ -70,6 +72,28 @@ package struct Simulation: ~Copyable {
         return guests.count - 1
     }
 
+    /// Adds a guest endpoint that listens.
+    @discardableResult
+    package mutating func listen(_ options: GuestTCP.Options, stream: [UInt8] = []) -> Int {
+        let family = options.isV4 ? core.configuration.v4! : core.configuration.v6!
+        var guest = GuestTCP(
+            options, stream: stream, address: family.guest, mac: Self.guestMAC, gatewayMAC: Self.gatewayMAC)
+        guest.listen()
+        guests.append(guest)
+        return guests.count - 1
+    }
+
+    /// A client connects to a forwarded port; its socket behaves as `host.script` says. nil when it is refused at once, else the
+    /// socket's number.
+    @discardableResult
+    package mutating func accept(from client: Endpoint, toPort port: UInt16) -> Int? {
+        let family = client.address.isV4 ? core.configuration.v4! : core.configuration.v6!
+        let guest = Endpoint(address: family.guest, port: port)
+        guard let flow = core.hostAccepted(from: client, to: guest, at: now, outside: &host) else { return nil }
+        host.adopt(flow, from: client)
+        return host.sockets.count - 1
+    }
+
     /// Everything that anybody has said is nowhere on the way any more and nothing is due.
     package var next: Instant {
         var next = min(min(up.next, down.next), min(host.next, core.nextDeadline))
@@ -113,7 +137,10 @@ package struct Simulation: ~Copyable {
                 }
                 let frames = guests[i].outbox
                 guests[i].outbox = []
-                for frame in frames { up.send(frame, at: now) }
+                for frame in frames {
+                    if let answer = frame.synAck { checker.answered(answer.key, answer.options) }
+                    up.send(frame, at: now)
+                }
             }
             while let frame = up.arrival(until: now) {
                 core.receive(frame.bytes.raw, offload: frame.offload, at: now, outside: &host)
@@ -138,6 +165,7 @@ package struct Simulation: ~Copyable {
             }
             while let frame = down.arrival(until: now) {
                 for i in guests.indices { guests[i].receive(frame, at: now) }
+                if answersResolution, let answer = resolution(of: frame) { up.send(answer, at: now) }
                 busy = true
             }
             if !busy { return }

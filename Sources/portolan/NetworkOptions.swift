@@ -33,6 +33,13 @@ struct NetworkOptions: ParsableArguments {
     var hostLoopback = false
 
     @Option(
+        name: [.customShort("p"), .customLong("publish")],
+        help: ArgumentHelp(
+            "A port of the host that is served from inside: [ADDR:]HOSTPORT[:PORT][/tcp|/udp]; without ADDR on all addresses. Repeatable.",
+            valueName: "port"))
+    var ports: [String] = []
+
+    @Option(
         help: "A resolver to use instead of the host's /etc/resolv.conf: 1.1.1.1, 1.1.1.1:5353, [::1]:53. Repeatable.")
     var dns: [String] = []
 
@@ -81,6 +88,7 @@ struct NetworkOptions: ParsableArguments {
         for text in dns where Self.resolver(text) == nil {
             throw ValidationError("--dns \(text): not an address, such as 1.1.1.1, 1.1.1.1:5353 or [::1]:53")
         }
+        for text in ports { _ = try PortOption(text) }
         if let readyFD, readyFD < 0 || fcntl(readyFD, F_GETFD) < 0 {
             throw ValidationError("--ready-fd \(readyFD): not an open descriptor")
         }
@@ -108,7 +116,7 @@ struct NetworkOptions: ParsableArguments {
             gatewayMAC: MACAddress(rawValue: 0x5e70_6f72_7401), mtu: mtu, hostLoopback: hostLoopback)
         return NetworkConfiguration(
             core: core, resolvers: dns.compactMap(Self.resolver), capturePath: capture,
-            busyPollMicroseconds: busyPoll)
+            busyPollMicroseconds: busyPoll, forwards: try ports.flatMap { try PortOption($0).forwards(core) })
     }
 
     func interfaceOptions(_ network: NetworkConfiguration) -> InterfaceOptions {

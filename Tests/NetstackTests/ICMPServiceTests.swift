@@ -14,11 +14,11 @@ import Wire
     }
 
     static let rows = [
-        Row(name: "unreachable", to: Lab.remote4, type: 3, reason: .unexpectedICMP),
+        Row(name: "unreachable that quotes nothing", to: Lab.remote4, type: 3, reason: .malformedICMP),
         Row(name: "echo reply", to: Lab.remote4, type: 0, reason: .unexpectedICMP),
         Row(name: "timestamp", to: Lab.gateway4, type: 13, reason: .unexpectedICMP),
         Row(name: "echo with a code", to: Lab.gateway4, type: 8, code: 1, reason: .malformedICMP),
-        Row(name: "unreachable v6", to: Lab.remote6, type: 1, reason: .unexpectedICMP),
+        Row(name: "unreachable v6 that quotes nothing", to: Lab.remote6, type: 1, reason: .malformedICMP),
         Row(name: "listener report", to: Lab.address("ff02::16"), type: 143),
         Row(name: "redirect", to: Lab.gateway6, type: 137, reason: .unexpectedICMP),
         Row(name: "echo to all nodes", to: NDPGroup.allNodes, type: 128, reason: .multicastDestination),

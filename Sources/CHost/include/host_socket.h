@@ -22,6 +22,12 @@ void host_close(int fd, int reset);
 // Two connected stream sockets, both non-blocking.
 int host_stream_pair(int pair[2]);
 
+// A non-blocking stream socket that listens at this address, without delay for what its connections send. An IPv6 one does not listen for
+// IPv4.
+int host_stream_listen(const struct host_address *at);
+// The next client, non-blocking, and where it comes from.
+int host_stream_accept(int listener, struct host_address *from);
+
 struct host_datagram {
     struct host_address from;
     uint32_t length;

@@ -1,0 +1,112 @@
+internal import CHost
+internal import Glibc
+internal import Netstack
+internal import Uv
+internal import Wire
+
+// The host's end of forwarded ports (`-p`): sockets that listen, each with the number that its `Poll`'s token carries.
+//
+// TCP. The kernel answers a client's SYN by itself, so a client is connected before the guest is asked; see TCPActiveOpen. What
+// is accepted becomes an ordinary flow, whose socket nobody reads before the guest has answered.
+//
+// When the process has no descriptor left, a listener stays readable and would spin. So one descriptor is kept in reserve: it is
+// given up for a moment to accept the client and reset it, which tells it more than a connect that never ends.
+
+@safe
+struct PortListeners: ~Copyable {
+    struct Listener {
+        let forward: PortForward
+        let fd: Int32
+        let poll: Poll
+    }
+
+    private(set) var listeners: [Listener] = []
+    private var reserve: Int32
+
+    /// Opens every port, or none: what one of them lacks is the error.
+    init(
+        _ forwards: [PortForward], loop: EventLoop, context: UnsafeMutableRawPointer, callback: PollCallback
+    ) throws {
+        reserve = forwards.isEmpty ? -1 : unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
+        do {
+            for forward in forwards {
+                var address = host_address(forward.host)
+                let fd = unsafe host_stream_listen(&address)
+                if fd < 0 {
+                    if forward.isOptional, fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL { continue }
+                    throw PortUnavailable(forward, errno: -fd)
+                }
+                do {
+                    let poll = try unsafe Poll(
+                        loop: loop, fd: fd, context: context, token: UInt64(listeners.count), callback: callback)
+                    listeners.append(Listener(forward: forward, fd: fd, poll: poll))
+                } catch {
+                    Glibc.close(fd)
+                    throw error
+                }
+            }
+        } catch {
+            close()
+            throw error
+        }
+    }
+
+    /// From now on clients are heard.
+    func start() {
+        for listener in listeners { listener.poll.start(.readable) }
+    }
+
+    mutating func close() {
+        for listener in listeners {
+            listener.poll.close()
+            Glibc.close(listener.fd)
+        }
+        listeners = []
+        if reserve >= 0 { Glibc.close(reserve) }
+        reserve = -1
+    }
+
+    enum Accepted { case client(Int32, Endpoint), none }
+
+    /// The next client of a listener.
+    mutating func accept(_ index: Int) -> Accepted {
+        let listener = listeners[index].fd
+        var from = host_address()
+        while true {
+            let fd = unsafe host_stream_accept(listener, &from)
+            switch fd {
+            case 0...: return .client(fd, from.endpoint)
+            // The client has gone again; errors of its network that Linux hands on (accept(2)).
+            case -ECONNABORTED, -EINTR, -ENETDOWN, -EPROTO, -ENOPROTOOPT, -EHOSTDOWN, -ENONET, -EHOSTUNREACH,
+                -EOPNOTSUPP,
+                -ENETUNREACH:
+                continue
+            case -EMFILE, -ENFILE:
+                guard reserve >= 0 else { return .none }
+                Glibc.close(reserve)
+                let refused = unsafe host_stream_accept(listener, &from)
+                if refused >= 0 { host_close(refused, 1) }
+                unsafe reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
+                if refused < 0 { return .none }
+            default: return .none
+            }
+        }
+    }
+}
+
+extension PortUnavailable {
+    init(_ forward: PortForward, errno code: Int32) {
+        let place = "\(forward.host)/\(forward.transport.rawValue)"
+        switch code {
+        case EADDRINUSE: description = "-p \(forward.text): \(place) is in use"
+        case EACCES, EPERM:
+            description =
+                "-p \(forward.text): port \(forward.host.port) is open to root only; take one from 1024 on, or lower net.ipv4.ip_unprivileged_port_start"
+        case EADDRNOTAVAIL: description = "-p \(forward.text): the host has no address \(forward.host.address)"
+        case EAFNOSUPPORT:
+            description = "-p \(forward.text): the host has no \(forward.host.address.isV4 ? "IPv4" : "IPv6")"
+        default:
+            description = "-p \(forward.text): cannot listen on \(place): \(unsafe String(cString: strerror(code)))"
+        }
+    }
+}
