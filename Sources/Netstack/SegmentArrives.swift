@@ -47,13 +47,15 @@ extension Connection {
 
         restartKeepAlive(at: now)
         updateTimestamp(segment)
-        if state == .synReceived {
+        let opens = state == .synReceived
+        if opens {
             state = .established
             snd.wl1 = segment.seq
             snd.wl2 = segment.ack
-            openCongestionWindow()
         }
         acknowledgmentArrives(segment, now: now, shared: &shared)
+        // The ACK of our SYN does not add to it (RFC 5681 section 3.1): a byte more than ten segments is a runt.
+        if opens { openCongestionWindow() }
         // Sixth, the URG bit: not carried yet; the bytes stay in the stream (issue 3 makes them out-of-band).
         return textArrives(segment, payload, id: id, now: now, shared: &shared, outside: &outside) ?? fate
     }

@@ -317,7 +317,10 @@ package struct TCPTranslator: ~Copyable {
         case .dead(let reset):
             drop(index, reset: reset, outside: &outside)
         case .timeWait:
-            connections[index].sendAck(now: now, shared: &shared, outside: &outside)
+            // Of the guest's FIN, if that is what ended it; from CLOSING an ACK has (RFC 9293 section 3.10.7.4).
+            if connections[index].flags.contains(.ackNow) {
+                connections[index].sendAck(now: now, shared: &shared, outside: &outside)
+            }
             timeWaits.insert(connections[index], now: now)
             drop(index, reset: false, outside: &outside)
         }

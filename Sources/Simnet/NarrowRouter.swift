@@ -28,7 +28,7 @@ package struct NarrowRouter: Sendable {
         return (onward, complaint)
     }
 
-    private func tooBig(_ frame: Frame, _ mac: MACAddress) -> Frame? {
+    func tooBig(_ frame: Frame, _ mac: MACAddress) -> Frame? {
         let packet = frame.bytes.raw.extracting(EthernetHeader.length..<frame.bytes.count)
         guard let quoted = try? QuotedPacket(packet) else { return nil }
         let (guest, remote) = (quoted.destination.address, quoted.source.address)
