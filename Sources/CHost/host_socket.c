@@ -49,6 +49,7 @@ static void from_sockaddr(const struct sockaddr *sa, struct host_address *out) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)sa;
         memcpy(out->bytes, &in6->sin6_addr, 16);
         out->port = ntohs(in6->sin6_port);
+        out->scope = in6->sin6_scope_id;
     } else {
         out->is_v4 = 2;
     }
@@ -148,14 +149,18 @@ static int datagram_socket(int is_v4, int protocol) {
     return fd;
 }
 
+// What the kernel allows without privilege (rmem_max): a burst should outlive our turn.
+static void large_buffers(int fd) {
+    int room = 4 << 20;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+}
+
 int host_udp_open(int is_v4, uint16_t port) {
     int fd = datagram_socket(is_v4, 0);
     if (fd < 0)
         return fd;
-    // What the kernel allows without privilege (rmem_max): a burst should outlive our turn.
-    int room = 4 << 20;
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    large_buffers(fd);
     struct host_address any = {.port = port, .is_v4 = is_v4};
     struct sockaddr_storage sa;
     socklen_t length = to_sockaddr(&any, &sa);
@@ -163,6 +168,25 @@ int host_udp_open(int is_v4, uint16_t port) {
         return fd;
     any.port = 0;
     length = to_sockaddr(&any, &sa);
+    if (bind(fd, (struct sockaddr *)&sa, length) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+int host_udp_serve(const struct host_address *at) {
+    int fd = datagram_socket(at->is_v4, 0);
+    if (fd < 0)
+        return fd;
+    int one = 1;
+    if (at->is_v4)
+        setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof one);
+    else
+        setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof one);
+    large_buffers(fd);
+    struct sockaddr_storage sa;
+    socklen_t length = to_sockaddr(at, &sa);
     if (bind(fd, (struct sockaddr *)&sa, length) == 0)
         return fd;
     int error = errno;
@@ -192,20 +216,23 @@ void host_datagram_fields(int fd, int is_v4, int hop_limit, int traffic_class, i
     setsockopt(fd, level, is_v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, &mode, sizeof mode);
 }
 
-static ssize_t send_to(int fd, const struct host_address *to, struct iovec *iov, int iovcnt) {
-    struct sockaddr_storage sa;
-    struct msghdr message = {.msg_name = &sa, .msg_iov = iov, .msg_iovlen = iovcnt};
-    message.msg_namelen = to_sockaddr(to, &sa);
-    // A pending ICMP error makes one send fail with that error (ip(7)); the queue tells it properly, so try again.
-    ssize_t n = -1;
+// A pending ICMP error makes one send fail with that error (ip(7)); the queue tells it properly, so try again.
+static ssize_t send_message(int fd, const struct msghdr *message) {
     for (int attempt = 0; attempt < 3; attempt++) {
-        n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n >= 0)
             return n;
         if (errno != ECONNREFUSED && errno != EHOSTUNREACH && errno != ENETUNREACH)
             break;
     }
     return -errno;
+}
+
+static ssize_t send_to(int fd, const struct host_address *to, struct iovec *iov, int iovcnt) {
+    struct sockaddr_storage sa;
+    struct msghdr message = {.msg_name = &sa, .msg_iov = iov, .msg_iovlen = iovcnt};
+    message.msg_namelen = to_sockaddr(to, &sa);
+    return send_message(fd, &message);
 }
 
 ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length) {
@@ -240,6 +267,48 @@ ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *b
     return n < 0 ? -errno : n;
 }
 
+ssize_t host_udp_send_from(int fd, const struct host_address *from, const struct host_address *to, const void *bytes,
+    size_t length, uint16_t segment) {
+    union {
+        char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof segment)];
+        struct cmsghdr align;
+    } control = {0};
+    struct sockaddr_storage sa;
+    struct iovec iov = {.iov_base = (void *)bytes, .iov_len = length};
+    struct msghdr message = {
+        .msg_name = &sa, .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+    message.msg_namelen = to_sockaddr(to, &sa);
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    size_t used;
+    if (to->is_v4) {
+        struct in_pktinfo info = {.ipi_ifindex = (int)from->scope};
+        memcpy(&info.ipi_spec_dst, from->bytes + 12, 4);
+        c->cmsg_level = IPPROTO_IP;
+        c->cmsg_type = IP_PKTINFO;
+        c->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(c), &info, sizeof info);
+        used = CMSG_SPACE(sizeof info);
+    } else {
+        struct in6_pktinfo info = {.ipi6_ifindex = from->scope};
+        memcpy(&info.ipi6_addr, from->bytes, 16);
+        c->cmsg_level = IPPROTO_IPV6;
+        c->cmsg_type = IPV6_PKTINFO;
+        c->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(c), &info, sizeof info);
+        used = CMSG_SPACE(sizeof info);
+    }
+    if (length > segment) {
+        c = CMSG_NXTHDR(&message, c);
+        c->cmsg_level = IPPROTO_UDP;
+        c->cmsg_type = UDP_SEGMENT;
+        c->cmsg_len = CMSG_LEN(sizeof segment);
+        memcpy(CMSG_DATA(c), &segment, sizeof segment);
+        used += CMSG_SPACE(sizeof segment);
+    }
+    message.msg_controllen = used;
+    return send_message(fd, &message);
+}
+
 #define BATCH 64
 
 int host_udp_receive(
@@ -248,7 +317,7 @@ int host_udp_receive(
     struct iovec iov[BATCH][2];
     struct sockaddr_storage names[BATCH];
     union {
-        char bytes[2 * CMSG_SPACE(sizeof(int))];
+        char bytes[2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
         struct cmsghdr align;
     } controls[BATCH];
     if (count > BATCH)
@@ -280,6 +349,22 @@ int host_udp_receive(
         for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
             int value = 0;
             memcpy(&value, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0) < sizeof value ? c->cmsg_len - CMSG_LEN(0) : sizeof value);
+            if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+                struct in_pktinfo info;
+                memcpy(&info, CMSG_DATA(c), sizeof info);
+                struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = info.ipi_spec_dst};
+                from_sockaddr((struct sockaddr *)&local, &out[i].to);
+                out[i].to.scope = (uint32_t)info.ipi_ifindex;
+                continue;
+            }
+            if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                struct in6_pktinfo info;
+                memcpy(&info, CMSG_DATA(c), sizeof info);
+                struct sockaddr_in6 local = {.sin6_family = AF_INET6, .sin6_addr = info.ipi6_addr};
+                from_sockaddr((struct sockaddr *)&local, &out[i].to);
+                out[i].to.scope = info.ipi6_ifindex;
+                continue;
+            }
             if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
                 (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT))
                 out[i].hop_limit = (uint8_t)value;

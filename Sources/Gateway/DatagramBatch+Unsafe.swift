@@ -53,11 +53,11 @@ final class DatagramBatch {
     }
 
     /// The datagrams from `start` on that may leave in one super-frame: one source, one traffic class, one size, but for a shorter
-    /// last one. At least one.
-    func run(from start: Int) -> Range<Int> {
+    /// last one; with `byPath` only if they came to one address. At least one.
+    func run(from start: Int, byPath: Bool = false) -> Range<Int> {
         var end = start + 1
         guard size > 0, unsafe records[start].length == size else { return start..<end }
-        while end < filled, isLike(start, end) {
+        while end < filled, isLike(start, end), !byPath || path(end) == path(start) {
             end += 1
             if unsafe records[end - 1].length < size { break }
         }
@@ -68,6 +68,13 @@ final class DatagramBatch {
         let length = unsafe Int(records[other].length)
         return length > 0 && length <= size && trafficClass(other) == trafficClass(first)
             && source(other) == source(first)
+    }
+
+    /// Where a datagram came to, on a socket of `host_udp_serve`.
+    func path(_ index: Int) -> DatagramPath {
+        let local = unsafe records[index].to
+        let address = local.endpoint.address
+        return DatagramPath(local: address, interface: address.isLinkLocal && !address.isV4 ? local.scope : 0)
     }
 
     func source(_ index: Int) -> Endpoint { unsafe records[index].from.endpoint }

@@ -15,7 +15,8 @@ internal import Wire
 @safe
 struct DatagramTrain: ~Copyable {
     private static let room = 60_000
-    private static let limit = 64
+    /// UDP_MAX_SEGMENTS before Linux 6.9.
+    static let limit = 64
 
     private var flow = FlowID(rawValue: .max)
     private var fd: Int32 = -1

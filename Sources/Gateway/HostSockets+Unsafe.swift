@@ -37,6 +37,7 @@ struct HostSockets: Outside, ~Copyable {
     private let onDatagram: PollCallback
     var link: GuestLink
     var notices: Notices
+    var ports: PortListeners
     let names: NameService
     private var streams: [Record] = []
     private var datagrams: [Record] = []
@@ -45,7 +46,7 @@ struct HostSockets: Outside, ~Copyable {
 
     init(
         loop: EventLoop, context: UnsafeMutableRawPointer, onStream: PollCallback, onDatagram: PollCallback,
-        link: consuming GuestLink, notices: Notices, names: NameService
+        link: consuming GuestLink, notices: Notices, names: NameService, ports: consuming PortListeners
     ) {
         self.loop = loop
         unsafe self.context = context
@@ -54,6 +55,7 @@ struct HostSockets: Outside, ~Copyable {
         self.link = link
         self.notices = notices
         self.names = names
+        self.ports = ports
     }
 
     // MARK: Towards the guest
@@ -208,6 +210,7 @@ struct HostSockets: Outside, ~Copyable {
         streams = []
         datagrams = []
         echoes = []
+        ports.close()
     }
 
     // MARK: Datagrams and echoes
@@ -267,6 +270,12 @@ struct HostSockets: Outside, ~Copyable {
 
     /// The turn's frames are read: datagrams that waited for company leave.
     mutating func endTrain() { train.end() }
+
+    mutating func sendServed(
+        _ port: UInt32, path: DatagramPath, to client: Endpoint, _ bytes: RawSpan, size: Int, _ options: DatagramOptions
+    ) -> HostResult {
+        ports.send(Int(port), path: path, to: client, bytes, size: size, options)
+    }
 
     mutating func sendEcho(
         _ flow: FlowID, to target: IPAddress, sequence: UInt16, _ payload: RawSpan, _ options: DatagramOptions

@@ -29,7 +29,6 @@ package final class Network {
     private let names: NameService
     private let logger: Logger
     private let tapPoll: Poll
-    private var ports: PortListeners
     private let prepare: Prepare
     private let idle: Idle
     private var timer: DeadlineTimer
@@ -66,11 +65,11 @@ package final class Network {
         var random = SystemRandomNumberGenerator()
         core = Core(configuration.core, seed: random.next(), at: Instant(nanoseconds: monotonicNanoseconds()))
         names = NameService(loop: loop, configuration: configuration, logger: logger)
-        sockets = unsafe HostSockets(
+        sockets = try unsafe HostSockets(
             loop: loop, context: context, onStream: onStream, onDatagram: onDatagram,
-            link: GuestLink(tap: GuestTap(fd: tap), capture: capture), notices: Notices(logger: logger), names: names)
+            link: GuestLink(tap: GuestTap(fd: tap), capture: capture), notices: Notices(logger: logger), names: names,
+            ports: PortListeners(configuration.forwards, loop: loop, context: context, callback: onPort))
         tapPoll = try unsafe Poll(loop: loop, fd: tap, context: context, token: 0, callback: onTap)
-        ports = try unsafe PortListeners(configuration.forwards, loop: loop, context: context, callback: onPort)
         prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: onTurnEnd)
         idle = unsafe Idle(loop: loop, context: context, token: 0, callback: nothing)
         timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
@@ -91,10 +90,9 @@ package final class Network {
     /// Blocks until `stop` or until the link is gone.
     package func run() {
         tapPoll.start(.readable)
-        ports.start()
+        sockets.ports.start()
         prepare.start()
         loop.run()
-        ports.close()
         sockets.closeAll()
         names.close()
         sockets.link.capture?.close()
@@ -196,32 +194,61 @@ package final class Network {
 
     private func drainErrors(_ flow: FlowID, _ now: Instant) {
         guard let fd = sockets.descriptor(flow) else { return }
-        // Bounded: a flood of ICMP errors must not hold the loop.
+        Self.drainErrors(fd, isEcho: flow.kind == .echo) { error in
+            core.hostDatagramError(flow, error, at: now, outside: &sockets)
+        }
+    }
+
+    /// Empties a socket's error queue. Bounded: a flood of ICMP errors must not hold the loop.
+    private static func drainErrors(_ fd: Int32, isEcho: Bool, _ tell: (DatagramError) -> Void) {
         for _ in 0..<64 {
             var entry = host_icmp_error()
             guard unsafe host_error_next(fd, &entry) == 1 else { break }
-            guard !entry.destination.isAbsent else { continue }
+            guard entry.local == 0, !entry.destination.isAbsent else { continue }
             var destination = entry.destination.endpoint
-            if flow.kind == .echo { destination.port = entry.sequence }
-            let error = DatagramError(
-                destination: destination,
-                offender: entry.offender.isAbsent ? nil : entry.offender.endpoint.address, type: entry.type,
-                code: entry.code, information: entry.information)
-            if entry.local != 0 { continue }
-            core.hostDatagramError(flow, error, at: now, outside: &sockets)
+            if isEcho { destination.port = entry.sequence }
+            tell(
+                DatagramError(
+                    destination: destination,
+                    offender: entry.offender.isAbsent ? nil : entry.offender.endpoint.address, type: entry.type,
+                    code: entry.code, information: entry.information))
         }
         _ = host_stream_error(fd)
     }
 
+    /// Datagrams of clients of a forwarded port.
+    private func servedReady(_ index: Int, to guest: Endpoint, status: Int32, _ now: Instant) {
+        let fd = sockets.ports.listeners[index].fd
+        let port = UInt32(index)
+        if status < 0 {
+            Self.drainErrors(fd, isEcho: false) { error in
+                core.hostServedError(port, error, at: now, outside: &sockets)
+            }
+            sockets.ports.restart(index)
+        }
+        let batch = self.batch
+        let count = batch.receive(from: fd)
+        var i = 0
+        while i < count {
+            let run = joinsDatagrams ? batch.run(from: i, byPath: true) : i..<i + 1
+            core.hostServed(
+                port, from: batch.source(i), path: batch.path(i), to: guest, batch.bytes(run),
+                size: run.count > 1 ? batch.size : nil, trafficClass: batch.trafficClass(i), at: now, outside: &sockets)
+            i = run.upperBound
+        }
+    }
+
     /// Clients of a forwarded port.
-    fileprivate func portReady(_ index: Int) {
+    fileprivate func portReady(_ index: Int, status: Int32) {
         let now = self.now
         busyPoll.eventCame(at: now)
-        let guest = ports.listeners[index].forward.guest
+        let forward = sockets.ports.listeners[index].forward
+        if forward.transport == .udp { return servedReady(index, to: forward.guest, status: status, now) }
+        if status < 0 { sockets.ports.restart(index) }
         // Bounded: those that are open want their turn too.
         for _ in 0..<Self.clientsPerTurn {
-            guard case .client(let fd, let client) = ports.accept(index) else { return }
-            guard let flow = core.hostAccepted(from: client, to: guest, at: now, outside: &sockets) else {
+            guard case .client(let fd, let client) = sockets.ports.accept(index) else { return }
+            guard let flow = core.hostAccepted(from: client, to: forward.guest, at: now, outside: &sockets) else {
                 host_close(fd, 1)
                 continue
             }
@@ -281,8 +308,8 @@ private let onStream: PollCallback = { context, token, events, status in
 private let onDatagram: PollCallback = { context, token, _, status in
     unsafe network(context)?.datagramReady(FlowID(rawValue: token), status: status)
 }
-private let onPort: PollCallback = { context, token, _, _ in
-    unsafe network(context)?.portReady(Int(token))
+private let onPort: PollCallback = { context, token, _, status in
+    unsafe network(context)?.portReady(Int(token), status: status)
 }
 private let onWatcher: PollCallback = { context, token, _, _ in
     unsafe network(context)?.watcherReady(Int(token))

@@ -130,7 +130,7 @@ extension Core {
     package var connectionCount: Int { tcp.count }
     package var timeWaitCount: Int { tcp.timeWaitCount }
     /// UDP and echo flows.
-    package var flowCount: Int { udp.flows.count + icmp.echo.flows.count }
+    package var flowCount: Int { udp.flows.count + udp.served.flows.count + icmp.echo.flows.count }
     package var tcpCounters: TCPCounters { tcp.counters }
     /// Payload buffers in use.
     package var chunksInUse: Int { tcp.chunksInUse }

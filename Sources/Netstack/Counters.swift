@@ -12,6 +12,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case malformedFragment, overlappingFragment, fragmentsFull, fragmentTimeout
     case errorRateLimited
     case badOffload
+    case unresolved
 }
 
 /// Event counts of one core. Plain words, no atomics: one thread owns them.

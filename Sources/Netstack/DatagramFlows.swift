@@ -1,7 +1,8 @@
 package import Wire
 
 // The table behind UDP and echo: one flow per endpoint of the guest (an address and a port, or an echo identifier),
-// whomever it speaks to: the endpoint-independent mapping of RFC 4787 REQ-1.
+// whomever it speaks to: the endpoint-independent mapping of RFC 4787 REQ-1. For clients of a forwarded port
+// (ServedDatagrams): one flow per endpoint of the guest and client.
 //
 //   idle list "brief"    oldest <-> ... <-> newest        flows that only ever asked a name server
 //   idle list "full"     oldest <-> ... <-> newest        all others
@@ -15,6 +16,8 @@ package import Wire
 package struct DatagramFlow: BitwiseCopyable {
     /// The guest's address and UDP port or echo identifier.
     package var guest: Endpoint
+    /// The client of a forwarded port, as the guest sees it; for a flow to whomever, `guest` again.
+    package var remote: Endpoint
     /// Where the guest's last packet came from.
     package var mac: MACAddress
     package var lastUsed: Instant
@@ -56,8 +59,10 @@ package struct DatagramFlows: ~Copyable {
     }
 
     /// The flow of a guest's endpoint.
-    package func find(_ guest: Endpoint) -> UInt32? {
-        table.find(hash(guest)) { slab[$0].guest == guest }
+    package func find(_ guest: Endpoint) -> UInt32? { find(guest, remote: guest) }
+
+    package func find(_ guest: Endpoint, remote: Endpoint) -> UInt32? {
+        table.find(hash(guest, remote)) { slab[$0].guest == guest && slab[$0].remote == remote }
     }
 
     /// The flow that a host's event names, if it still lives.
@@ -66,11 +71,14 @@ package struct DatagramFlows: ~Copyable {
     }
 
     /// Adds a flow, newest of its list. nil when the table is full.
-    package mutating func insert(_ guest: Endpoint, mac: MACAddress, isBrief: Bool, at now: Instant) -> UInt32? {
+    package mutating func insert(
+        _ guest: Endpoint, remote: Endpoint? = nil, mac: MACAddress, isBrief: Bool, at now: Instant
+    ) -> UInt32? {
+        let remote = remote ?? guest
         let flow = DatagramFlow(
-            guest: guest, mac: mac, lastUsed: now, isBrief: isBrief, older: Self.none, newer: Self.none)
+            guest: guest, remote: remote, mac: mac, lastUsed: now, isBrief: isBrief, older: Self.none, newer: Self.none)
         guard let index = slab.insert(flow) else { return nil }
-        table.insert(hash(guest), index)
+        table.insert(hash(guest, remote), index)
         link(index)
         return index
     }
@@ -99,7 +107,7 @@ package struct DatagramFlows: ~Copyable {
 
     package mutating func remove(_ index: UInt32) {
         unlink(index)
-        table.remove(hash(slab[index].guest), index)
+        table.remove(hash(slab[index].guest, slab[index].remote), index)
         slab.remove(index)
     }
 
@@ -126,8 +134,8 @@ package struct DatagramFlows: ~Copyable {
         return min(brief, full)
     }
 
-    private func hash(_ guest: Endpoint) -> UInt64 {
-        FlowKey(guest: guest, remote: guest).hash(secret: secret)
+    private func hash(_ guest: Endpoint, _ remote: Endpoint) -> UInt64 {
+        FlowKey(guest: guest, remote: remote).hash(secret: secret)
     }
 
     private mutating func link(_ index: UInt32) {

@@ -161,6 +161,7 @@ extension Core {
             neighbours.learn(neighbour, at: now)
         else { return }
         tcp.stationHeard(neighbour, now: now, outside: &outside)
+        sendParked(to: neighbour, &outside)
     }
 
     private mutating func solicit<O: Outside & ~Copyable>(_ address: IPAddress, _ outside: inout O) {
@@ -172,7 +173,9 @@ extension Core {
         while let event = neighbours.nextEvent(at: now) {
             switch event {
             case .solicit(let address): solicit(address, &outside)
-            case .absent(let address): tcp.stationAbsent(address, outside: &outside)
+            case .absent(let address):
+                tcp.stationAbsent(address, outside: &outside)
+                for _ in udp.served.takeParked(for: address) { counters.drop(.unresolved) }
             }
         }
     }

@@ -40,6 +40,11 @@ package protocol Outside: ~Copyable {
     /// Sends one datagram (at most 65507 bytes). Errors that come later arrive as `Core.hostDatagramError`.
     mutating func sendDatagram(_ flow: FlowID, to target: HostTarget, _ bytes: RawSpan, _ options: DatagramOptions)
         -> HostResult
+    /// Sends the guest's answer to a client of forwarded port `port`, from the address that the client had asked: one datagram, or several
+    /// of `size` bytes each but for a shorter last one.
+    mutating func sendServed(
+        _ port: UInt32, path: DatagramPath, to client: Endpoint, _ bytes: RawSpan, size: Int, _ options: DatagramOptions
+    ) -> HostResult
     /// Opens an unprivileged ICMP or ICMPv6 echo socket (`ping(7)`-style) for one guest identifier. Watched from then on.
     mutating func openEcho(_ flow: FlowID, isV4: Bool) -> HostResult
     /// Sends an echo request with this sequence number and payload.

@@ -22,16 +22,13 @@ extension Configuration {
 }
 
 extension Core {
-    /// Ports that are tried when the client's own is taken.
-    private static let portAttempts = 1024
-
     /// A client has connected to a forwarded port: opens towards the guest's endpoint.
     /// - Returns: the flow whose socket is the client's, not watched until the core asks for it; nil when it has to be refused.
     package mutating func hostAccepted<O: Outside & ~Copyable>(
         from client: Endpoint, to guest: Endpoint, at now: Instant, outside: inout O
     ) -> FlowID? {
         let shown = Endpoint(address: configuration.guestView(ofClient: client.address), port: client.port)
-        guard let remote = Self.firstFree(shown, { !tcp.isTaken(FlowKey(guest: guest, remote: $0)) }) else {
+        guard let remote = shown.firstFree({ !tcp.isTaken(FlowKey(guest: guest, remote: $0)) }) else {
             return nil
         }
         let key = FlowKey(guest: guest, remote: remote)
@@ -41,13 +38,18 @@ extension Core {
         case .unavailable: return nil
         }
     }
+}
+
+extension Endpoint {
+    /// Ports that are tried when the client's own is taken.
+    private static var portAttempts: Int { 1024 }
 
     /// The endpoint itself, or the same address with a port of the dynamic range (RFC 6335 section 6).
-    private static func firstFree(_ wished: Endpoint, _ isFree: (Endpoint) -> Bool) -> Endpoint? {
-        if isFree(wished) { return wished }
-        for attempt in 1...portAttempts {
-            let offset = (Int(wished.port) &* 31 &+ attempt) & 0x3fff
-            let other = Endpoint(address: wished.address, port: UInt16(49_152 + offset))
+    func firstFree(_ isFree: (Endpoint) -> Bool) -> Endpoint? {
+        if isFree(self) { return self }
+        for attempt in 1...Self.portAttempts {
+            let offset = (Int(port) &* 31 &+ attempt) & 0x3fff
+            let other = Endpoint(address: address, port: UInt16(49_152 + offset))
             if isFree(other) { return other }
         }
         return nil

@@ -9,6 +9,8 @@ package import Wire
 // behind a header to the link. Nothing is queued, so nothing needs flow control: what a socket or the link cannot take
 // is lost, as UDP may be.
 //
+// Answers to clients of a forwarded port go the way that the client came (ServedDatagrams).
+//
 // To the gateway itself: port 53 is the resolver, ports 67 and 547 are the DHCP servers, any other is unreachable.
 //
 // Life of a flow: made by the guest's first datagram; refreshed by traffic in both directions (REQ-6); ended after five
@@ -30,6 +32,7 @@ package struct UDPTranslator: ~Copyable {
     private static let maximumSegments = 128
 
     package private(set) var flows: DatagramFlows
+    var served: ServedDatagrams
     package var dhcpv4: DHCPv4Server
     package var dhcpv6: DHCPv6Server
 
@@ -37,6 +40,7 @@ package struct UDPTranslator: ~Copyable {
         flows = DatagramFlows(
             kind: .udp, capacity: configuration.limits.datagramFlows, idleTime: Self.idleTime,
             briefIdleTime: Self.briefIdleTime, seed: seed)
+        served = ServedDatagrams(capacity: configuration.limits.datagramFlows, seed: seed)
         dhcpv4 = DHCPv4Server(configuration: configuration)
         dhcpv6 = DHCPv6Server(configuration: configuration)
     }
@@ -75,6 +79,11 @@ package struct UDPTranslator: ~Copyable {
         // RFC 768: a source port of zero means "no reply"; a destination of zero means nothing.
         guard remote.port != 0 else { return counters.drop(.malformedUDP) }
 
+        if served.flows.count > 0, let index = served.flows.find(guest, remote: remote) {
+            return answer(
+                index, packet, payload, original: original, at: now, configuration: configuration, errors: &errors,
+                egress: &egress, counters: &counters, outside: &outside)
+        }
         let error: ICMPError
         var complainer: IPAddress?
         switch configuration.verdict(on: remote.address) {
@@ -112,13 +121,7 @@ package struct UDPTranslator: ~Copyable {
                 .timeExceeded, about: packet, original: original, at: now, configuration: configuration,
                 egress: &egress, counters: &counters, outside: &outside)
         }
-        var segmentSize = payload.byteCount
-        if packet.offload.segmentation != .none {
-            segmentSize = Int(packet.offload.segmentSize)
-            guard packet.offload.segmentation == .udp, segmentSize > 0,
-                payload.byteCount <= segmentSize * Self.maximumSegments
-            else { return counters.drop(.badOffload) }
-        }
+        guard let segmentSize = Self.segmentSize(packet, payload) else { return counters.drop(.badOffload) }
         let isBrief = target.port == 53
         var outcome = HostResult.done(0)
         let index: UInt32
@@ -144,6 +147,49 @@ package struct UDPTranslator: ~Copyable {
                 offset = end
             } while offset < payload.byteCount && outcome.isDone
         }
+        explain(
+            outcome, packet, original: original, at: now, configuration: configuration, errors: &errors,
+            egress: &egress, counters: &counters, outside: &outside)
+    }
+
+    /// The guest answers a client of a forwarded port.
+    private mutating func answer<O: Outside & ~Copyable>(
+        _ index: UInt32, _ packet: PacketInfo, _ payload: RawSpan, original: RawSpan, at now: Instant,
+        configuration: Configuration, errors: inout ICMPErrors, egress: inout Egress, counters: inout Counters,
+        outside: inout O
+    ) {
+        guard packet.hopLimit > 1 else {
+            return errors.send(
+                .timeExceeded, about: packet, original: original, at: now, configuration: configuration,
+                egress: &egress, counters: &counters, outside: &outside)
+        }
+        guard let segmentSize = Self.segmentSize(packet, payload) else { return counters.drop(.badOffload) }
+        served.use(index, mac: packet.guestMAC, at: now)
+        let client = served[index]
+        let options = DatagramOptions(
+            hopLimit: packet.hopLimit - 1, trafficClass: packet.trafficClass, dontFragment: packet.dontFragment)
+        let outcome = outside.sendServed(
+            client.port, path: client.path, to: client.endpoint, payload, size: segmentSize, options)
+        explain(
+            outcome, packet, original: original, at: now, configuration: configuration, errors: &errors,
+            egress: &egress, counters: &counters, outside: &outside)
+    }
+
+    /// The size of the datagrams that a packet stands for: its own, or a super-frame's segments'. nil when that cannot be.
+    private static func segmentSize(_ packet: PacketInfo, _ payload: RawSpan) -> Int? {
+        guard packet.offload.segmentation != .none else { return payload.byteCount }
+        let size = Int(packet.offload.segmentSize)
+        guard packet.offload.segmentation == .udp, size > 0, payload.byteCount <= size * maximumSegments else {
+            return nil
+        }
+        return size
+    }
+
+    /// What the host's socket said of the guest's packet, when that was not "sent".
+    private func explain<O: Outside & ~Copyable>(
+        _ outcome: HostResult, _ packet: PacketInfo, original: RawSpan, at now: Instant, configuration: Configuration,
+        errors: inout ICMPErrors, egress: inout Egress, counters: inout Counters, outside: inout O
+    ) {
         switch outcome {
         case .done: return
         case .wouldBlock: counters.drop(.hostRefusedDatagram)
@@ -227,16 +273,17 @@ package struct UDPTranslator: ~Copyable {
     // MARK: Time
 
     /// When `advance` has something to do.
-    package var nextDeadline: Instant { flows.nextDeadline }
+    package var nextDeadline: Instant { min(flows.nextDeadline, served.flows.nextDeadline) }
 
     /// Ends the flows whose idle time has passed.
     package mutating func advance<O: Outside & ~Copyable>(to now: Instant, outside: inout O) {
         while let index = flows.expired(at: now) { close(index, outside: &outside) }
+        served.advance(to: now)
     }
 }
 
 extension HostResult {
-    var isDone: Bool {
+    package var isDone: Bool {
         if case .done = self { true } else { false }
     }
 }

@@ -247,6 +247,15 @@ package struct FuzzOperations: ~Copyable {
             offload.segmentSize = input.word()
         }
         simulation.core.receive(frame.raw, offload: offload, at: simulation.now, outside: &simulation.host)
+        // One from a client of a forwarded port, which the guest's next one from that port may answer.
+        if input.byte() & 3 == 0 {
+            let client = Endpoint(address: remote, port: 7)
+            let served = [UInt8](repeating: 2, count: Int(input.word()))
+            simulation.core.hostServed(
+                0, from: client, path: DatagramPath(local: remote),
+                to: Endpoint(address: family?.guest ?? .anyV4, port: port),
+                served.raw, trafficClass: 0, at: simulation.now, outside: &simulation.host)
+        }
         // And one back, of any size, to whatever flow there is.
         let flow = FlowID(.udp, index: UInt32(input.byte() & 7), generation: UInt32(input.byte() & 3))
         let payload = [UInt8](repeating: 1, count: Int(input.word()))

@@ -172,6 +172,9 @@ package struct ScriptedHost: Outside {
     package mutating func sendDatagram(
         _ flow: FlowID, to target: HostTarget, _ bytes: RawSpan, _ options: DatagramOptions
     ) -> HostResult { .done(bytes.byteCount) }
+    package mutating func sendServed(
+        _ port: UInt32, path: DatagramPath, to client: Endpoint, _ bytes: RawSpan, size: Int, _ options: DatagramOptions
+    ) -> HostResult { .done(bytes.byteCount) }
     package mutating func openEcho(_ flow: FlowID, isV4: Bool) -> HostResult { .done(0) }
     package mutating func sendEcho(
         _ flow: FlowID, to target: IPAddress, sequence: UInt16, _ payload: RawSpan, _ options: DatagramOptions

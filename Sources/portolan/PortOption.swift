@@ -9,7 +9,7 @@ import Wire
 //     127.0.0.1:8080:80    one address; [::1]:8080:80 for IPv6
 //     8080                 the same port on both sides (docker would take any free one of the host)
 //     5000-5009:6000-6009  ranges of one length
-//     53:53/udp            tcp when nothing is said; udp is refused so far
+//     53:53/udp            tcp when nothing is said
 
 /// One `-p`.
 struct PortOption: Equatable {
@@ -55,7 +55,6 @@ struct PortOption: Equatable {
             throw refuse("a port is 1 to 65535")
         }
         guard hostPorts.count == guestPorts.count else { throw refuse("the two ranges are not of one length") }
-        guard transport == .tcp else { throw ValidationError("-p \(text): UDP ports are not forwarded yet") }
         self.hostPorts = hostPorts
         self.guestPorts = guestPorts
     }

@@ -296,6 +296,128 @@ while True:
         self.assertEqual(self.client(self.lab.server, "print(everything(tcp(sys.argv[1], int(sys.argv[2]))).decode())", HOST4, BASE), SERVER4)
 
 
+class UDP(Ports):
+    PUBLISH = (f"{BASE + 7101}-{BASE + 7106}:7101-7106/udp",)
+
+    def test_who(self):
+        """a UDP server inside answers from the address that the client asked, and sees the client's own"""
+        self.serve(publish=self.PUBLISH)
+        for host, address, seen in [*self.places(), (self.lab.host, "127.0.0.77", ALIAS4)]:
+            with self.subTest(f"{host.name} to {address}"):
+                # Connected sockets take answers from the address they asked only.
+                out = self.client(host, """
+s = udp(sys.argv[1], int(sys.argv[2]))
+for _ in range(2):
+    s.send(b"?")
+    print(s.recv(100).decode().split() == [sys.argv[3], str(s.getsockname()[1])])
+""", address, BASE + 7102, seen)
+                self.assertEqual(out.split(), ["True", "True"])
+
+    def test_like_clients(self):
+        """clients whom the server cannot tell apart get their own answers"""
+        self.serve(publish=self.PUBLISH)
+        out = self.client(self.lab.host, """
+sockets = []
+for last in range(1, 9):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind((f"127.0.0.{last}", 33333))
+    s.settimeout(5)
+    s.connect(("127.0.0.1", int(sys.argv[1])))
+    sockets.append(s)
+for number, s in enumerate(sockets): s.send(b"%d" % number)
+print([s.recv(9) for s in sockets] == [b"%d" % number for number in range(8)])
+""", BASE + 7101)
+        self.assertEqual(out, "True")
+
+    def test_sizes(self):
+        """datagrams of 0 to 65,507 bytes pass both ways, IPv4 and IPv6"""
+        self.serve(publish=self.PUBLISH)
+        for host, address, _ in self.places()[:4]:
+            with self.subTest(address):
+                out = self.client(host, """
+s = udp(sys.argv[1], int(sys.argv[2]))
+for size in (0, 1, 1472, 1473, 9000, 60000, 65507):
+    data = os.urandom(size)
+    s.send(data)
+    if s.recv(70000) != data: print("not the same", size)
+""", address, BASE + 7101)
+                self.assertEqual(out, "")
+
+    def test_bursts(self):
+        """a burst of 60 datagrams from the server inside arrives whole and in order of its numbers"""
+        self.serve(publish=self.PUBLISH)
+        for address in (HOST4, HOST6):
+            with self.subTest(address):
+                out = self.client(self.lab.server, """
+s = udp(sys.argv[1], int(sys.argv[2]))
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+s.send(b"60 1200")
+got = [s.recv(2000) for _ in range(61)]
+print(sorted(int.from_bytes(g[:2], "big") for g in got) == list(range(61)), sorted(map(len, got)) == [2] + [1200] * 60)
+""", address, BASE + 7106)
+                self.assertEqual(out, "True True")
+
+    def test_many_clients(self):
+        """1000 clients, each with a socket of its own, get their own answers"""
+        self.serve(publish=self.PUBLISH)
+        out = self.client(self.lab.server, """
+good = 0
+for start in range(0, 1000, 50):
+    sockets = [udp(sys.argv[1], int(sys.argv[2])) for _ in range(50)]
+    for number, s in enumerate(sockets): s.send(b"%d" % (start + number))
+    good += sum(s.recv(100) == b"%d" % (start + number) for number, s in enumerate(sockets))
+print(good)
+""", HOST4, BASE + 7101, timeout=40)
+        self.assertEqual(out, "1000")
+
+    def test_server_asks_others(self):
+        """a server inside that asks others from the very port it serves (a forwarder) gets their answers"""
+        program = """
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 5300))
+print("up")
+waiting = {}
+while True:
+    data, peer = s.recvfrom(2000)
+    if peer == (sys.argv[1], 7101): s.sendto(data, waiting.pop(data))
+    else:
+        waiting[data] = peer
+        s.sendto(data, (sys.argv[1], 7101))
+"""
+        process = self.start_python(program, SERVER4, options=("-p", f"{BASE}:5300/udp"))
+        self.assertEqual(process.stdout.readline(), "up\n")
+        for host, address, _ in self.places()[::2][:2]:
+            with self.subTest(address):
+                out = self.client(host, "s = udp(sys.argv[1], int(sys.argv[2])); s.send(b'via'); print(s.recv(10))", address, BASE)
+                self.assertEqual(out, "b'via'")
+
+    def test_client_gone(self):
+        """a server that answers a client who is gone learns so (ECONNREFUSED on a connected socket)"""
+        process = self.start_python("""
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 5300))
+print("up")
+data, peer = s.recvfrom(2000)
+s.connect(peer)
+s.settimeout(5)
+time.sleep(0.3)
+s.send(b"x")
+print(error_of(lambda: s.recv(10))[0])
+""", options=("-p", f"{BASE}:5300/udp"))
+        self.assertEqual(process.stdout.readline(), "up\n")
+        self.client(self.lab.server, "s = udp(sys.argv[1], int(sys.argv[2])); s.send(b'only this'); s.close()", HOST4, BASE)
+        self.assertEqual(process.stdout.readline(), "ECONNREFUSED\n")
+
+    def test_with_tcp(self):
+        """one port number for both, as DNS has it: -p 53:53/udp -p 53:53"""
+        self.serve(publish=(f"{BASE}:7101/udp", f"{BASE}:7001/tcp"))
+        out = self.client(self.lab.server, """
+u = udp(sys.argv[1], int(sys.argv[2])); u.send(b"udp"); print(u.recv(9))
+t = tcp(sys.argv[1], int(sys.argv[2])); t.sendall(b"tcp"); print(t.recv(9))
+""", HOST4, BASE)
+        self.assertEqual(out.split(), ["b'udp'", "b'tcp'"])
+
+
 class Mistakes(Ports):
     def refused(self, text, *words, code=125, user=None):
         marker = self.lab.path(f"started-{os.getpid()}")
@@ -318,6 +440,13 @@ class Mistakes(Ports):
         self.refused("12001:80", "0.0.0.0:12001/tcp is in use")
         self.refused("[::1]:12002:80", "[::1]:12002/tcp is in use")
         self.refused("12002:80", "[::]:12002/tcp is in use")
+        # TCP and UDP are apart.
+        self.assertEqual(self.inside(["true"], "-p", "12001:80/udp").code, 0)
+        with_udp = self.lab.host.start([PYTHON, "-I", "-S", "-c", PRELUDE + "s = udp(); s.bind(('', 12004)); print('up', flush=True); time.sleep(60)"],
+                                       stdout=subprocess.PIPE)
+        self.addCleanup(self.lab.stop, with_udp)
+        self.assertEqual(with_udp.stdout.readline(), b"up\n")
+        self.refused("12004:80/udp", "0.0.0.0:12004/udp is in use")
         self.refused("11999-12001:80-82", "0.0.0.0:12001/tcp is in use")
 
     def test_not_to_be_had(self):

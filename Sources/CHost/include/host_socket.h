@@ -30,6 +30,7 @@ int host_stream_accept(int listener, struct host_address *from);
 
 struct host_datagram {
     struct host_address from;
+    struct host_address to; // only from host_udp_serve's sockets; scope is the interface it came by
     uint32_t length;
     uint8_t hop_limit;
     uint8_t traffic_class;
@@ -49,6 +50,12 @@ struct host_icmp_error {
 
 // An unconnected, non-blocking UDP socket with its error queue on, bound to `port` if that is free and to any other if not.
 int host_udp_open(int is_v4, uint16_t port);
+// A non-blocking UDP socket bound to this address that tells the address each datagram came to (ip(7) IP_PKTINFO).
+int host_udp_serve(const struct host_address *at);
+// Sends `length` bytes as datagrams of `segment` bytes each (the last may be shorter) from the address `from`, by the interface `from->scope`
+// if that is not 0.
+ssize_t host_udp_send_from(int fd, const struct host_address *from, const struct host_address *to, const void *bytes,
+    size_t length, uint16_t segment);
 // A non-blocking UDP socket connected to one peer, from a port of the kernel's choice.
 int host_udp_connect(const struct host_address *to);
 ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, size_t length);

@@ -29,6 +29,7 @@ struct RecordingOutside: Outside {
         case watch(FlowID, read: Bool, write: Bool)
         case openDatagram(FlowID, isV4: Bool, preferredPort: UInt16)
         case sendDatagram(FlowID, HostTarget, [UInt8], DatagramOptions)
+        case sendServed(UInt32, DatagramPath, Endpoint, [UInt8], size: Int, DatagramOptions)
         case openEcho(FlowID, isV4: Bool)
         case sendEcho(FlowID, IPAddress, UInt16, [UInt8], DatagramOptions)
         case dnsQuery([UInt8], GuestPort)
@@ -135,6 +136,13 @@ struct RecordingOutside: Outside {
         _ flow: FlowID, to target: HostTarget, _ bytes: RawSpan, _ options: DatagramOptions
     ) -> HostResult {
         calls.append(.sendDatagram(flow, target, Array(copying: bytes), options))
+        return sendDatagramFailure ?? .done(bytes.byteCount)
+    }
+
+    mutating func sendServed(
+        _ port: UInt32, path: DatagramPath, to client: Endpoint, _ bytes: RawSpan, size: Int, _ options: DatagramOptions
+    ) -> HostResult {
+        calls.append(.sendServed(port, path, client, Array(copying: bytes), size: size, options))
         return sendDatagramFailure ?? .done(bytes.byteCount)
     }
 
