@@ -1,53 +1,77 @@
 import Wire
 
-// The sender's side of an arriving ACK: RFC 9293 section 3.10.7.4 step five, round-trip time (RFC 6298), congestion
-// window (RFC 5681), and loss recovery with SACK (RFC 6675) or without (RFC 6582).
+// The sender's side of an arriving ACK: RFC 9293 section 3.10.7.4 step five, and what it tells of round-trip time (RFC 6298)
+// and loss. In order:
+//   1. the SACK blocks (RFC 2018), a D-SACK among them (RFC 2883)
+//   2. what is acknowledged leaves the queue and the list of transmissions
+//   3. both together are a `Delivery`: RTT, RACK's clock, PRR's count
+//   4. recovery: begin, go on, end, or take back (LossRecovery)
+//   5. the window; the timer
 //
-// Bytes between `snd.una` and `snd.nxt` are in one of four conditions:
-//
-//      una ........... rxt ............ lossEdge .............. nxt
-//       | sent again,   | lost, not yet   | in flight, or        |
-//       | in flight     | sent again      | reported by SACK     |
-//
-// `pipe` counts what is in flight: unreported bytes outside [rxt, lossEdge). Outside recovery rxt = lossEdge = una. In
-// fast recovery the loss edge is where three segments' worth of reported bytes begin (RFC 6675's IsLost); after a
-// timeout everything sent before it is lost.
+// With nothing queued there is no flight, and an ACK of our SYN or FIN is all that can be news.
 
 extension Connection {
     /// The ACK, window and SACK fields.
     mutating func acknowledgmentArrives(_ segment: Segment, now: Instant, shared: inout TCPShared) {
         // RFC 7323 section 2.2: the window in a SYN is never scaled.
         let window = Int(segment.window) << (segment.flags.contains(.syn) ? 0 : Int(snd.shift))
-        let reported = flags.contains(.sackPermitted) && recordBlocks(segment)
-        let isDuplicate =
-            segment.ack == snd.una && segment.length == 0 && window == snd.wnd && snd.nxt != snd.una
-            && !segment.flags.contains(.fin)
-
         let advances = segment.ack > snd.una
-        if advances {
-            advance(to: segment.ack, now: now, shared: &shared)
-        } else if isDuplicate || reported {
-            // RFC 6675 section 2: with SACK every segment with news counts, whatever its text and window.
-            duplicateArrives(reported: reported)
+        if flight != .max {
+            flightIsAcknowledged(segment, window, now: now, shared: &shared)
+        } else {
+            if segment.options.sackCount > 0 { _ = duplicateReported(segment, shared: &shared) }
+            if advances { advance(to: segment.ack, now: now, shared: &shared) }
         }
-        updateWindow(segment, window, advances: advances, now: now)
-
+        updateWindow(segment, window, advances: advances, now: now, shared: shared)
+        if flight != .max, snd.una >= queuedEnd { closeFlight(&shared) }
         if state == .finWait1, finAcknowledged { state = .finWait2 }
     }
 
     /// The guest has our FIN.
+    @inline(__always)
     var finAcknowledged: Bool { flags.contains(.finSent) && snd.una == snd.nxt }
 
     /// Where the connection stands once an event is through: the RFC's TIME-WAIT or CLOSED when both FINs are
     /// exchanged and the host has everything that came before the guest's.
+    @inline(__always)
     var fate: Fate {
         guard finAcknowledged, flags.contains(.hostShutdown) else { return .lives }
         return state == .lastAck ? .dead(reset: false) : .timeWait
     }
 
+    private mutating func flightIsAcknowledged(
+        _ segment: Segment, _ window: Int, now: Instant, shared: inout TCPShared
+    ) {
+        let before = shared.flights[flight].transmissions.pipe
+        var delivery = Transmissions.Delivery(after: shared.flights[flight].transmissions.highest)
+        var reported = false
+        var duplicate: Transmissions.Range?
+        if segment.options.sackCount > 0, flags.contains(.sackPermitted) {
+            duplicate = duplicateReported(segment, shared: &shared)
+            reported = recordBlocks(segment, &delivery, shared: &shared)
+        }
+        let advances = segment.ack > snd.una
+        // RFC 5681 section 2.
+        let isDuplicate =
+            !advances && segment.ack == snd.una && segment.length == 0 && window == snd.wnd && snd.nxt != snd.una
+            && !segment.flags.contains(.fin)
+        if advances {
+            shared.flights[flight].transmissions.acknowledge(segment.ack, &delivery)
+            advance(to: segment.ack, now: now, shared: &shared)
+            releaseAcknowledged(&shared)
+        }
+        if let timed = delivery.timed { sample(Int64(now.stamp &- timed) * 1000) }
+        let evidence = Evidence(
+            segment: segment, advances: advances, isDuplicate: isDuplicate, reported: reported, duplicate: duplicate,
+            delivery: delivery, inFlight: before)
+        judge(evidence, now: now, shared: &shared)
+    }
+
     /// RFC 9293: the window is taken from the newest segment (SND.WL1, SND.WL2). One that acknowledges new data is newer
     /// whatever its sequence number: the old window counted from the new `snd.una` would reach beyond the guest's edge.
-    private mutating func updateWindow(_ segment: Segment, _ window: Int, advances: Bool, now: Instant) {
+    private mutating func updateWindow(
+        _ segment: Segment, _ window: Int, advances: Bool, now: Instant, shared: borrowing TCPShared
+    ) {
         guard
             segment.ack >= snd.una,
             advances || snd.wl1 < segment.seq || snd.wl1 == segment.seq && snd.wl2 <= segment.ack
@@ -60,57 +84,21 @@ extension Connection {
         if opened, flags.contains(.persisting) {
             flags.remove(.persisting)
             expiries = 0
-            armRetransmission(at: now)
+            retransmitAt = snd.nxt == snd.una ? .never : now + rto
         }
     }
 
-    // MARK: New data acknowledged
-
+    /// `snd.una` moves.
     private mutating func advance(to ack: SequenceNumber, now: Instant, shared: inout TCPShared) {
-        let acked = ack - snd.una
-        if flags.contains(.timing), ack > timedSequence {
-            flags.remove(.timing)
-            sample(now - timedAt)
+        if snd.una == snd.iss, expiries == 0, retransmitAt != .never {
+            // The round trip of our SYN or SYN-ACK is the first one measured: its timer was set when it left.
+            sample(TCPLimits.initialRTO - (retransmitAt - now))
         }
         snd.una = ack
         expiries = 0
-        dupAcks = 0
         flags.remove(.persisting)
-        scoreboard.acknowledge(ack)
-        if rxt < ack { rxt = ack }
-        releaseAcknowledged(&shared)
-
-        switch recovery {
-        case .none:
-            grow(by: acked)
-        case .fast, .loss:
-            if ack >= recover {
-                let was = recovery
-                recovery = .none
-                // RFC 6675 section 5, step A; RFC 6582 section 3.2, step 3: fast recovery ends with the window halved. After
-                // a timeout the window has grown from one segment and stays where it is.
-                if was == .fast { cwnd = max(ssthresh, 2 * snd.mss) }
-            } else if recovery == .loss {
-                // Slow start again while the lost bytes are resent (RFC 5681 section 3.1).
-                grow(by: acked)
-            } else if !flags.contains(.sackPermitted) {
-                // RFC 6582: a partial ACK means the next hole is lost as well; resend it and deflate.
-                rxt = ack
-                cwnd = max(snd.mss, cwnd - acked + snd.mss)
-            }
-        }
-        // RFC 6298 (5.2), (5.3).
-        armRetransmission(at: now)
-    }
-
-    /// RFC 5681 section 3.1, with byte counting (RFC 3465) that takes a super-frame's ACK as what it is.
-    private mutating func grow(by acked: Int) {
-        guard cwnd < TCPLimits.sendLimit else { return }
-        if cwnd < ssthresh {
-            cwnd += acked
-        } else {
-            cwnd += max(1, snd.mss * min(acked, cwnd) / cwnd)
-        }
+        // RFC 6298 (5.2), (5.3); with a flight, `judge` decides.
+        if flight == .max { retransmitAt = snd.nxt == snd.una ? .never : now + rto }
     }
 
     /// RFC 6298 section 2.
@@ -123,69 +111,48 @@ extension Connection {
             rttvar += (abs(srtt - rtt) - rttvar) / 4
             srtt += (rtt - srtt) / 8
         }
+        // RFC 8985 section 5.3 wants the minimum of recent ones: since the last pause.
+        if minRTT == 0 || rtt < minRTT { minRTT = rtt }
         rto = min(max(srtt + max(4 * rttvar, 1_000_000), TCPLimits.minimumRTO), TCPLimits.maximumRTO)
     }
 
-    // MARK: Loss
+    // MARK: SACK
 
     /// Notes SACK blocks. Whether they said anything new.
-    private mutating func recordBlocks(_ segment: Segment) -> Bool {
+    private mutating func recordBlocks(
+        _ segment: Segment, _ delivery: inout Transmissions.Delivery, shared: inout TCPShared
+    ) -> Bool {
         var new = false
         for i in 0..<segment.options.sackCount {
             let block = segment.options.sackBlock(at: i)
-            // Only what was sent and is not acknowledged; a D-SACK (RFC 2883) falls out here.
-            guard block.left < block.right, block.left > snd.una, block.right <= snd.nxt else { continue }
-            if scoreboard.add(block.left, block.right) { new = true }
+            // Only what was sent and is not acknowledged, by this segment either.
+            guard block.left < block.right, block.left > snd.una, block.right <= snd.nxt, block.left >= segment.ack
+            else { continue }
+            if shared.flights[flight].transmissions.report(block.left, block.right, &delivery) { new = true }
         }
         return new
     }
 
-    private mutating func duplicateArrives(reported: Bool) {
-        if flags.contains(.sackPermitted) && !reported { return }
-        if dupAcks < 255 { dupAcks += 1 }
-        switch recovery {
-        case .none:
-            // RFC 6675 section 5, step 4; RFC 5681 section 3.2: three duplicates, or as much reported.
-            guard dupAcks >= 3 || scoreboard.lossEdge(threshold: 3 * snd.mss) != nil else { return }
-            recovery = .fast
-            recover = snd.nxt
-            rxt = snd.una
-            ssthresh = max(pipe / 2, 2 * snd.mss)
-            cwnd = ssthresh + (flags.contains(.sackPermitted) ? 0 : 3 * snd.mss)
-            flags.remove(.timing)
-        case .fast:
-            // RFC 6582 step 2: each duplicate means that a segment has left the network.
-            if !flags.contains(.sackPermitted) { cwnd = min(cwnd + snd.mss, TCPLimits.sendLimit) }
-        case .loss:
-            break
+    /// RFC 2883 section 4: a first block that lies below the acknowledgment, or within the second block, reports what came
+    /// twice. RFC 8985 section 6.2, step 4: the reordering window was too small, and grows once a round trip.
+    private mutating func duplicateReported(_ segment: Segment, shared: inout TCPShared) -> Transmissions.Range? {
+        let first = segment.options.sackBlock(at: 0)
+        // Nothing that was never sent, nothing of another age (RFC 2883 section 5 leaves the check to the sender).
+        guard first.left < first.right, first.right <= snd.nxt, snd.nxt - first.left <= 2 * TCPLimits.sendLimit else {
+            return nil
         }
-    }
-
-    /// Everything unreported below this is taken for lost.
-    var lossEdge: SequenceNumber {
-        switch recovery {
-        case .none:
-            return snd.una
-        case .loss:
-            return recover
-        case .fast:
-            if let edge = scoreboard.lossEdge(threshold: 3 * snd.mss) { return edge < recover ? edge : recover }
-            // Entered by counting, or without SACK: the first segment is lost.
-            let first = snd.una + snd.mss
-            return first < recover ? first : recover
+        var isDuplicate = first.right <= segment.ack
+        if !isDuplicate, segment.options.sackCount > 1 {
+            let second = segment.options.sackBlock(at: 1)
+            isDuplicate = second.left <= first.left && first.right <= second.right
         }
-    }
-
-    /// Bytes in flight (RFC 6675 section 4, SetPipe).
-    var pipe: Int {
-        let edge = lossEdge
-        let resent = scoreboard.missing(from: snd.una, to: rxt)
-        let later = edge > rxt ? edge : rxt
-        return (rxt > snd.una ? resent : 0) + scoreboard.missing(from: later, to: snd.nxt)
-    }
-
-    /// RFC 6928: ten segments, or what fits in about 14,600 bytes. A guest's link is memory, so the larger of both.
-    mutating func openCongestionWindow() {
-        cwnd = max(10 * snd.mss, 14_600)
+        guard isDuplicate else { return nil }
+        shared.counters.duplicatesReported &+= 1
+        if flight == .max || snd.una >= shared.flights[flight].reorderingEnd {
+            if flight != .max { shared.flights[flight].reorderingEnd = snd.nxt }
+            if reorderingSteps < 16 { reorderingSteps += 1 }
+            reorderingPersists = 16
+        }
+        return Transmissions.Range(left: first.left, right: first.right)
     }
 }

@@ -32,11 +32,14 @@ package struct Configuration: Sendable {
     package var hostLoopback: Bool
     /// Search list handed to the guest by DHCP and router advertisements.
     package var searchDomains: [String]
+    /// How the window towards the guest grows and shrinks.
+    package var congestion: CongestionControl
     package var limits: Limits
 
     package init(
         v4: Family?, v6: Family?, gatewayLinkLocal: IPAddress, gatewayMAC: MACAddress, mtu: Int = 1500,
-        hostLoopback: Bool = false, searchDomains: [String] = [], limits: Limits = Limits()
+        hostLoopback: Bool = false, searchDomains: [String] = [], congestion: CongestionControl = .cubic,
+        limits: Limits = Limits()
     ) {
         self.v4 = v4
         self.v6 = v6
@@ -45,6 +48,7 @@ package struct Configuration: Sendable {
         self.mtu = mtu
         self.hostLoopback = hostLoopback
         self.searchDomains = searchDomains
+        self.congestion = congestion
         self.limits = limits
     }
 
@@ -61,4 +65,12 @@ package struct Configuration: Sendable {
         package var chunks = 2048
         package init() {}
     }
+}
+
+/// Congestion control of what is sent to the guest.
+package enum CongestionControl: String, Sendable, CaseIterable, BitwiseCopyable {
+    /// RFC 9438.
+    case cubic
+    /// RFC 5681, known as NewReno.
+    case reno
 }

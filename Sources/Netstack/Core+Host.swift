@@ -134,6 +134,8 @@ extension Core {
     package var tcpCounters: TCPCounters { tcp.counters }
     /// Payload buffers in use.
     package var chunksInUse: Int { tcp.chunksInUse }
+    /// Connections with text for the guest queued or in flight.
+    package var flightsInUse: Int { tcp.flightsInUse }
 
     // MARK: What the guest is told
 

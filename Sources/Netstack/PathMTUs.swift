@@ -78,7 +78,9 @@ extension Core {
 extension TCPTranslator {
     /// A segment was too big for the path to the guest's endpoint. False when that cannot be.
     mutating func pathNarrows(_ key: FlowKey, to mtu: Int, sequence: SequenceNumber, now: Instant) -> Bool {
-        withConnection(key) { connection in connection.pathNarrows(to: mtu, sequence: sequence, now: now) }
+        withConnection(key) { connection, shared in
+            connection.pathNarrows(to: mtu, sequence: sequence, now: now, shared: &shared)
+        }
     }
 }
 
@@ -88,20 +90,26 @@ extension Connection {
 
     /// Cuts segments smaller from now on and sends again what was in flight, cut anew. It is not a sign of congestion: the window
     /// stays (RFC 1191 section 6.4). False when the segment is none that is in flight (RFC 5927 section 4.1) or the MTU no news.
-    mutating func pathNarrows(to mtu: Int, sequence: SequenceNumber, now: Instant) -> Bool {
-        guard sequence >= snd.una, sequence < snd.nxt, state != .synReceived else { return false }
+    mutating func pathNarrows(
+        to mtu: Int, sequence: SequenceNumber, now: Instant, shared: inout TCPShared
+    ) -> Bool {
+        guard flight != .max, sequence >= snd.una, sequence < snd.nxt else { return false }
         let headers = (key.isV4 ? 40 : 60) + (flags.contains(.timestamps) ? 12 : 0)
         let told = mtu > 0 ? mtu : Self.plateaus.first { $0 < snd.mss + headers } ?? 0
         let size = max(told, PacketTooBig.minimum(isV4: key.isV4)) - headers
         guard size < snd.mss else { return false }
         snd.mss = size
-        recovery = .loss
-        recover = snd.nxt
-        rxt = snd.una
-        dupAcks = 0
-        // Karn: what is sent twice is not timed.
-        flags.remove(.timing)
-        armRetransmission(at: now)
+        resendAll(at: now, shared: &shared)
         return true
+    }
+
+    /// What is in flight is to be sent again, cut anew, at the pace of the window as it stands.
+    mutating func resendAll(at now: Instant, shared: inout TCPShared) {
+        shared.flights[flight].transmissions.loseAll(sentBefore: now.stamp, wait: 0)
+        shared.flights[flight].recovery = .loss
+        shared.flights[flight].recover = snd.nxt
+        shared.flights[flight].dupAcks = 0
+        shared.flights[flight].undoWindow = 0
+        armRetransmission(at: now, shared: &shared)
     }
 }

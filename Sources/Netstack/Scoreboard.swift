@@ -1,9 +1,8 @@
 import Wire
 
-/// What the guest said it holds beyond the cumulative ACK (RFC 2018), as at most twelve disjoint ranges in order.
+/// What came early, beyond a gap, as at most twelve disjoint ranges in order: what our SACK blocks are taken from (RFC 2018).
 ///
-/// Forgetting a range is always safe: it is only sent again. So a guest that sends hostile blocks costs itself
-/// bandwidth and us nothing.
+/// A range that finds no place is not held: the guest sends it again.
 struct Scoreboard: BitwiseCopyable {
     struct Range: BitwiseCopyable, Equatable {
         var left: SequenceNumber
@@ -19,12 +18,7 @@ struct Scoreboard: BitwiseCopyable {
 
     var isEmpty: Bool { count == 0 }
 
-    /// One past the highest byte reported; nil when none is.
-    var highest: SequenceNumber? { count == 0 ? nil : ranges[count - 1].right }
-
-    mutating func removeAll() { count = 0 }
-
-    /// Adds a block that the caller has checked to lie in (snd.una, snd.nxt]. Returns whether it said anything new.
+    /// Adds a range beyond `rcv.nxt`. Whether any of it is new.
     mutating func add(_ left: SequenceNumber, _ right: SequenceNumber) -> Bool {
         var merged = Range(left: left, right: right)
         var first = 0
@@ -67,43 +61,4 @@ struct Scoreboard: BitwiseCopyable {
         }
         if count > 0, ranges[0].left < una { ranges[0].left = una }
     }
-
-    /// Bytes of [from, to) that the guest has not reported.
-    func missing(from: SequenceNumber, to: SequenceNumber) -> Int {
-        var total = to - from
-        guard total > 0 else { return 0 }
-        for i in 0..<count {
-            let left = ranges[i].left > from ? ranges[i].left : from
-            let right = ranges[i].right < to ? ranges[i].right : to
-            if right > left { total -= right - left }
-        }
-        return total
-    }
-
-    /// The first hole at or after `from` and below `limit`.
-    func hole(from: SequenceNumber, below limit: SequenceNumber) -> Range? {
-        var left = from
-        for i in 0..<count {
-            if ranges[i].right <= left { continue }
-            if ranges[i].left > left {
-                return left < limit ? Range(left: left, right: least(ranges[i].left, limit)) : nil
-            }
-            left = ranges[i].right
-        }
-        return left < limit ? Range(left: left, right: limit) : nil
-    }
-
-    /// RFC 6675 section 4, IsLost: everything unreported below this has at least `threshold` reported bytes above it.
-    func lossEdge(threshold: Int) -> SequenceNumber? {
-        var above = 0
-        var i = count - 1
-        while i >= 0 {
-            above += ranges[i].right - ranges[i].left
-            if above >= threshold { return ranges[i].left }
-            i -= 1
-        }
-        return nil
-    }
-
-    private func least(_ a: SequenceNumber, _ b: SequenceNumber) -> SequenceNumber { a < b ? a : b }
 }

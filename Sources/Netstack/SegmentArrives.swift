@@ -27,7 +27,7 @@ extension Connection {
         case .discard:
             return .lives
         case .acknowledge:
-            sendAck(now: now, shared: &shared, outside: &outside)
+            sendAck(duplicate: repeated(segment), now: now, shared: &shared, outside: &outside)
             return .lives
         case .challenge:
             if shared.mayChallenge(at: now) { sendAck(now: now, shared: &shared, outside: &outside) }
@@ -47,15 +47,13 @@ extension Connection {
 
         restartKeepAlive(at: now)
         updateTimestamp(segment)
-        let opens = state == .synReceived
-        if opens {
+        if state == .synReceived {
             state = .established
             snd.wl1 = segment.seq
             snd.wl2 = segment.ack
+            cwnd = initialWindow
         }
         acknowledgmentArrives(segment, now: now, shared: &shared)
-        // The ACK of our SYN does not add to it (RFC 5681 section 3.1): a byte more than ten segments is a runt.
-        if opens { openCongestionWindow() }
         // Sixth, the URG bit: not carried yet; the bytes stay in the stream (issue 3 makes them out-of-band).
         return textArrives(segment, payload, id: id, now: now, shared: &shared, outside: &outside) ?? fate
     }
@@ -66,8 +64,19 @@ extension Connection {
         if segment.seq <= rcv.acked, Int32(bitPattern: value &- rcv.tsRecent) >= 0 { rcv.tsRecent = value }
     }
 
+    /// The text of a segment that lies below `rcv.nxt`: it came twice, and a D-SACK says so (RFC 2883 section 4.1). Nothing for numbers of
+    /// another age.
+    private func repeated(_ segment: Segment) -> Transmissions.Range? {
+        guard flags.contains(.sackPermitted), segment.length > 0, segment.seq < rcv.nxt,
+            rcv.nxt - segment.seq <= 2 * TCPLimits.receiveWindow
+        else { return nil }
+        let end = segment.seq + segment.length
+        return Transmissions.Range(left: segment.seq, right: end < rcv.nxt ? end : rcv.nxt)
+    }
+
     // MARK: Seventh, the segment text
 
+    @inline(__always)
     private var acceptsText: Bool {
         switch state {
         case .established, .finWait1, .finWait2: return !flags.contains(.guestEnded)
@@ -79,6 +88,11 @@ extension Connection {
         _ segment: Segment, _ payload: RawSpan, id: FlowID, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Fate? {
         guard acceptsText, segment.span > 0 else { return nil }
+        let duplicate = segment.seq < rcv.nxt ? repeated(segment) : nil
+        defer {
+            // What came twice wants an answer at once (RFC 5681 section 4.2), and only a bare ACK has room for the report.
+            if let duplicate { sendAck(duplicate: duplicate, now: now, shared: &shared, outside: &outside) }
+        }
         // Trim to the window: old bytes in front, bytes beyond the edge behind.
         let skip = max(0, rcv.nxt - segment.seq)
         let sequence = segment.seq + skip
@@ -145,14 +159,17 @@ extension Connection {
         _ text: RawSpan, at sequence: SequenceNumber, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Fate? {
         shared.counters.outOfOrder &+= 1
+        var duplicate: Transmissions.Range?
         if text.byteCount > 0, shared.pool.free * 8 >= shared.pool.capacity, openHold(at: rcv.nxt, shared: &shared) {
             let stored = shared.holds[hold].store(text, at: sequence, in: &shared.pool)
             if stored > 0 {
-                _ = shared.holds[hold].early.add(sequence, sequence + stored)
+                let isNew = shared.holds[hold].early.add(sequence, sequence + stored)
+                // RFC 2883 section 4.1.2: within what is held already; the block that contains it follows.
+                if !isNew { duplicate = Transmissions.Range(left: sequence, right: sequence + stored) }
                 shared.holds[hold].newest = sequence
             }
         }
-        sendAck(now: now, shared: &shared, outside: &outside)
+        sendAck(duplicate: duplicate, now: now, shared: &shared, outside: &outside)
         return nil
     }
 
@@ -182,6 +199,7 @@ extension Connection {
     }
 
     /// In-order bytes that the host has not been given.
+    @inline(__always)
     func heldBytes(in shared: borrowing TCPShared) -> Int {
         hold == .max ? 0 : rcv.nxt - (flags.contains(.guestEnded) ? 1 : 0) - shared.holds[hold].delivered
     }

@@ -2,7 +2,7 @@ import Wire
 
 // The bytes between `snd.una` and `queuedEnd`: a list of chunks, appended at the tail by reads from the host's socket and
 // given back at the head as the guest acknowledges. `cursor` remembers the chunk of `snd.nxt`, so that new data is found
-// without a walk; a resend walks from the head.
+// without a walk; a resend walks from the head. The list's ends are in the connection's `Flight`, which exists while the queue does.
 
 extension Connection {
     /// Consecutive bytes within one chunk.
@@ -16,39 +16,46 @@ extension Connection {
     /// Notes that `chunk` now holds `fill` bytes; links it at the tail when it is new.
     mutating func append(_ chunk: UInt32, _ fill: Int, shared: inout TCPShared) {
         shared.pool[fill: chunk] = fill
-        guard chunk != sendTail else { return }
-        if sendTail == ChunkPool.none {
-            sendHead = chunk
-            headSequence = queuedEnd
+        let tail = shared.flights[flight].sendTail
+        guard chunk != tail else { return }
+        if tail == ChunkPool.none {
+            shared.flights[flight].sendHead = chunk
+            shared.flights[flight].headSequence = queuedEnd
         } else {
-            shared.pool[next: sendTail] = chunk
+            shared.pool[next: tail] = chunk
         }
-        sendTail = chunk
-        if cursor == ChunkPool.none {
-            cursor = chunk
-            cursorSequence = queuedEnd
+        shared.flights[flight].sendTail = chunk
+        if shared.flights[flight].cursor == ChunkPool.none {
+            shared.flights[flight].cursor = chunk
+            shared.flights[flight].cursorSequence = queuedEnd
         }
     }
 
     /// Up to `length` bytes at `snd.nxt`.
-    mutating func nextPiece(length: Int, in shared: borrowing TCPShared) -> Piece? {
-        guard cursor != ChunkPool.none else { return nil }
+    mutating func nextPiece(length: Int, in shared: inout TCPShared) -> Piece? {
+        guard flight != .max else { return nil }
+        var chunk = shared.flights[flight].cursor
+        guard chunk != ChunkPool.none else { return nil }
+        var start = shared.flights[flight].cursorSequence
         // Move on past a chunk that is sent.
-        while snd.nxt - cursorSequence >= shared.pool[fill: cursor] {
-            let next = shared.pool[next: cursor]
+        while snd.nxt - start >= shared.pool[fill: chunk] {
+            let next = shared.pool[next: chunk]
             guard next != ChunkPool.none else { return nil }
-            cursorSequence += shared.pool[fill: cursor]
-            cursor = next
+            start += shared.pool[fill: chunk]
+            chunk = next
+            shared.flights[flight].cursor = chunk
+            shared.flights[flight].cursorSequence = start
         }
-        let at = snd.nxt - cursorSequence
+        let at = snd.nxt - start
         guard at >= 0 else { return nil }
-        return Piece(chunk: cursor, start: at, count: min(length, shared.pool[fill: cursor] - at))
+        return Piece(chunk: chunk, start: at, count: min(length, shared.pool[fill: chunk] - at))
     }
 
     /// Up to `length` bytes at any sequence number that is queued.
     func piece(at sequence: SequenceNumber, length: Int, in shared: borrowing TCPShared) -> Piece? {
-        var chunk = sendHead
-        var start = headSequence
+        guard flight != .max else { return nil }
+        var chunk = shared.flights[flight].sendHead
+        var start = shared.flights[flight].headSequence
         while chunk != ChunkPool.none {
             let fill = shared.pool[fill: chunk]
             let at = sequence - start
@@ -60,29 +67,35 @@ extension Connection {
         return nil
     }
 
-    /// Gives back the chunks that lie wholly below `snd.una`.
+    /// Gives back the chunks that lie wholly below `snd.una`, and the flight with the last.
     mutating func releaseAcknowledged(_ shared: inout TCPShared) {
-        while sendHead != ChunkPool.none, snd.una - headSequence >= shared.pool[fill: sendHead] {
-            let chunk = sendHead
-            headSequence += shared.pool[fill: chunk]
-            sendHead = shared.pool[next: chunk]
-            if cursor == chunk {
-                cursor = sendHead
-                cursorSequence = headSequence
+        var chunk = shared.flights[flight].sendHead
+        var start = shared.flights[flight].headSequence
+        guard chunk != ChunkPool.none, snd.una - start >= shared.pool[fill: chunk] else { return }
+        while chunk != ChunkPool.none, snd.una - start >= shared.pool[fill: chunk] {
+            start += shared.pool[fill: chunk]
+            let next = shared.pool[next: chunk]
+            if shared.flights[flight].cursor == chunk {
+                shared.flights[flight].cursor = next
+                shared.flights[flight].cursorSequence = start
             }
-            if sendHead == ChunkPool.none { sendTail = ChunkPool.none }
             shared.pool.give(chunk)
+            chunk = next
         }
+        shared.flights[flight].sendHead = chunk
+        shared.flights[flight].headSequence = start
+        if chunk == ChunkPool.none { shared.flights[flight].sendTail = ChunkPool.none }
     }
 
     /// Gives back everything.
     mutating func releaseSendQueue(_ shared: inout TCPShared) {
-        while sendHead != ChunkPool.none {
-            let chunk = sendHead
-            sendHead = shared.pool[next: chunk]
+        guard flight != .max else { return }
+        var chunk = shared.flights[flight].sendHead
+        while chunk != ChunkPool.none {
+            let next = shared.pool[next: chunk]
             shared.pool.give(chunk)
+            chunk = next
         }
-        sendTail = ChunkPool.none
-        cursor = ChunkPool.none
+        closeFlight(&shared)
     }
 }

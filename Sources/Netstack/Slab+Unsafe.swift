@@ -34,7 +34,21 @@ package struct Slab<T: BitwiseCopyable>: ~Copyable {
 
     /// Puts `value` into a free slot. nil when the slab is full.
     package mutating func insert(_ value: T) -> UInt32? {
+        guard let (index, _) = take() else { return nil }
+        unsafe records.advanced(by: Int(index)).initialize(to: value)
+        return index
+    }
+
+    /// Takes a slot for a large record that its owner resets in place: it has what the last tenant left, or `first` when there was none.
+    package mutating func reserve(_ first: () -> T) -> UInt32? {
+        guard let (index, isFresh) = take() else { return nil }
+        if isFresh { unsafe records.advanced(by: Int(index)).initialize(to: first()) }
+        return index
+    }
+
+    private mutating func take() -> (index: UInt32, isFresh: Bool)? {
         let index: UInt32
+        var isFresh = false
         if firstFree != .max {
             index = firstFree
             unsafe firstFree = links[Int(index)]
@@ -43,12 +57,12 @@ package struct Slab<T: BitwiseCopyable>: ~Copyable {
             index = fresh
             fresh += 1
             unsafe generations[Int(index)] = 1
+            isFresh = true
         } else {
             return nil
         }
-        unsafe records.advanced(by: Int(index)).initialize(to: value)
         count += 1
-        return index
+        return (index, isFresh)
     }
 
     package mutating func remove(_ index: UInt32) {

@@ -59,16 +59,11 @@ extension Connection {
     /// Sends the first SYN. It offers everything.
     mutating func beginOpening<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
         state = .synSent
-        flags.formUnion([.sackPermitted, .timestamps, .timing])
+        flags.formUnion([.sackPermitted, .timestamps])
         rcv.shift = TCPLimits.windowShift
         snd.una = snd.iss
         snd.nxt = snd.iss + 1
-        rxt = snd.nxt
-        headSequence = snd.nxt
         queuedEnd = snd.nxt
-        // The SYN's round trip is the first one measured.
-        timedSequence = snd.iss
-        timedAt = now
         sendSyn(now: now, shared: &shared, outside: &outside)
         retransmitAt = now + rto
     }
@@ -89,13 +84,14 @@ extension Connection {
         case .crossed:
             negotiateOffered(segment, mtu: shared.mtu)
             state = .synReceived
-            flags.remove(.timing)
+            // Karn: two SYNs of ours are on their way, and the ACK may be of either.
+            expiries = max(expiries, 1)
             sendSynAck(now: now, shared: &shared, outside: &outside)
             return .lives
         case .established:
             if state == .synSent { negotiateOffered(segment, mtu: shared.mtu) }
             state = .established
-            openCongestionWindow()
+            cwnd = initialWindow
             acknowledgmentArrives(segment, now: now, shared: &shared)
             restartKeepAlive(at: now)
             // The client has often said something by now.

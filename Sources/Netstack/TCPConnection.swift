@@ -14,8 +14,9 @@ import Wire
 // "Our" half is what the host's socket delivers: its end of stream becomes our FIN. The guest's FIN becomes a shutdown
 // of the host's socket. The two halves end independently.
 //
-// A plain value without references: it lives in a slab, is reached by index, and costs the same whether idle or not.
-// Payload is never in it (see ChunkPool).
+// A plain value without references: it lives in a slab and is reached by index. It holds only what an idle connection must
+// remember; what sending needs besides is a `Flight`, what a full host socket needs is a `HoldBuffer`, and payload lies in chunks
+// (ChunkPool). So fields are 32 bits wide where the value fits, behind wrappers that the code does not see.
 
 /// One TCP connection. Field names are RFC 9293's (section 3.3.1) and RFC 7323's.
 package struct Connection: BitwiseCopyable {
@@ -47,22 +48,12 @@ package struct Connection: BitwiseCopyable {
         /// What `Outside.watch` was last told.
         static let watchesRead = Flags(rawValue: 1 << 10)
         static let watchesWrite = Flags(rawValue: 1 << 11)
-        /// A segment is being timed (RFC 6298 section 3, Karn).
-        static let timing = Flags(rawValue: 1 << 12)
+        /// Segments were seen to arrive in another order than they left (RFC 8985 section 6.2, step 3).
+        static let reorders = Flags(rawValue: 1 << 12)
         /// Waiting for a chunk of the pool.
         static let starved = Flags(rawValue: 1 << 13)
         /// The peer's window is closed and data waits: the persist timer runs (RFC 9293 section 3.8.6.1).
         static let persisting = Flags(rawValue: 1 << 14)
-    }
-
-    /// RFC 6675 and RFC 5681: what the sender believes about loss.
-    enum Recovery: UInt8 {
-        /// No loss known.
-        case none
-        /// Fast recovery until `recover` is acknowledged.
-        case fast
-        /// After a retransmission timeout, until `recover` is acknowledged.
-        case loss
     }
 
     /// The sending half (RFC 9293 section 3.3.1).
@@ -70,16 +61,16 @@ package struct Connection: BitwiseCopyable {
         var una = SequenceNumber(rawValue: 0)
         var nxt = SequenceNumber(rawValue: 0)
         /// Window the guest offers, in bytes, unscaled.
-        var wnd = 0
+        @Word var wnd = 0
         var wl1 = SequenceNumber(rawValue: 0)
         var wl2 = SequenceNumber(rawValue: 0)
         var iss = SequenceNumber(rawValue: 0)
         /// Shift for the guest's window field (RFC 7323 section 2).
         var shift: UInt8 = 0
         /// Largest window the guest ever offered (RFC 5961 section 5.2).
-        var maxWindow = 0
+        @Word var maxWindow = 0
         /// Payload bytes a segment may carry, options taken off.
-        var mss = 536
+        @Word var mss = 536
     }
 
     /// The receiving half.
@@ -98,39 +89,35 @@ package struct Connection: BitwiseCopyable {
     let hash: UInt64
     var guestMAC: MACAddress
     package internal(set) var state: State = .connecting
-    var recovery: Recovery = .none
     var flags: Flags = []
     var snd = Send()
     var rcv = Receive()
 
-    // Round-trip time (RFC 6298), nanoseconds.
-    var srtt: Int64 = 0
-    var rttvar: Int64 = 0
-    var rto: Int64 = TCPLimits.initialRTO
-    var timedSequence = SequenceNumber(rawValue: 0)
-    var timedAt = Instant(nanoseconds: 0)
     /// Consecutive expiries of the retransmission or persist timer.
     var expiries: UInt8 = 0
+    /// RACK's reordering window in quarters of the smallest round trip, less one; and recoveries until it is reset (RFC 8985 section 6.2,
+    /// step 4).
+    var reorderingSteps: UInt8 = 0
+    var reorderingPersists: UInt8 = 0
 
-    // Congestion (RFC 5681, RFC 6582, RFC 6675), bytes.
-    var cwnd = 0
-    var ssthresh = Int.max
-    var recover = SequenceNumber(rawValue: 0)
-    /// Next sequence number to consider for retransmission while recovering.
-    var rxt = SequenceNumber(rawValue: 0)
-    var dupAcks: UInt8 = 0
-    var scoreboard = Scoreboard()
+    // Round-trip time (RFC 6298), nanoseconds.
+    @Microseconds var srtt: Int64 = 0
+    @Microseconds var rttvar: Int64 = 0
+    @Microseconds var rto: Int64 = TCPLimits.initialRTO
+    @Microseconds var minRTT: Int64 = 0
 
-    // Chunks with unacknowledged and unsent bytes: a list; `headSequence` is the first byte of `sendHead`.
-    var sendHead = ChunkPool.none
-    var sendTail = ChunkPool.none
-    var headSequence = SequenceNumber(rawValue: 0)
+    // Congestion (RFC 5681), bytes.
+    @Word var cwnd = 0
+    @Word var ssthresh = Int.max
+    /// The window before the last reduction (RFC 9438 section 4.1.2, W_max).
+    @Word var maxCwnd = 0
+    /// When text last left, in milliseconds modulo 2^32 (RFC 5681 section 4.1).
+    var lastSent: UInt32 = 0
+
     /// One past the last byte read from the host.
     var queuedEnd = SequenceNumber(rawValue: 0)
-    /// The chunk that holds `snd.nxt`, and the sequence number of its first byte.
-    var cursor = ChunkPool.none
-    var cursorSequence = SequenceNumber(rawValue: 0)
-
+    /// Bytes for the guest that wait or are on their way: an index of `Flight`.
+    var flight = UInt32.max
     /// Bytes from the guest that the host has not taken or that came early: an index of `HoldBuffer`.
     var hold = UInt32.max
 
@@ -146,12 +133,39 @@ package struct Connection: BitwiseCopyable {
     }
 }
 
+/// A count of bytes in 32 bits; larger ones saturate.
+@propertyWrapper
+struct Word: BitwiseCopyable {
+    private var stored: UInt32
+    init(wrappedValue: Int) { stored = UInt32(clamping: wrappedValue) }
+    var wrappedValue: Int {
+        get { Int(stored) }
+        set { stored = UInt32(clamping: newValue) }
+    }
+}
+
+/// A duration in nanoseconds, kept in 32 bits of microseconds: up to 71 minutes, longer ones saturate.
+@propertyWrapper
+struct Microseconds: BitwiseCopyable {
+    private var stored: UInt32
+    init(wrappedValue: Int64) { stored = UInt32(clamping: wrappedValue / 1000) }
+    var wrappedValue: Int64 {
+        get { Int64(stored) * 1000 }
+        set { stored = UInt32(clamping: newValue / 1000) }
+    }
+}
+
 /// The constants of the engine, each with its source.
 enum TCPLimits {
     /// RFC 6298 (2.1).
     static let initialRTO = Int64.seconds(1)
     /// Linux' TCP_RTO_MIN; RFC 6298 (2.4) says 1 s, which no deployed stack keeps.
     static let minimumRTO = Int64.milliseconds(200)
+    /// The shortest tail loss probe: a guest that is busy for a moment must not be taken for lossy (Linux' TCP_TIMEOUT_MIN is of
+    /// this order).
+    static let minimumProbe = Int64.milliseconds(10)
+    /// RFC 8985 section 7.2, WCDelAckT: what a lone segment's ACK may be late.
+    static let latestAck = Int64.milliseconds(200)
     /// RFC 6298 (2.5) allows a maximum of at least 60 s.
     static let maximumRTO = Int64.seconds(60)
     /// Retransmissions of data before we give up, about 15 minutes (RFC 1122 4.2.3.5, R2; Linux tcp_retries2).

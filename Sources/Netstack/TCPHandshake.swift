@@ -38,14 +38,8 @@ extension Connection {
         snd.una = snd.iss
         snd.nxt = snd.iss + 1
         snd.wl2 = snd.iss
-        rxt = snd.nxt
-        headSequence = snd.nxt
         queuedEnd = snd.nxt
         sendSynAck(now: now, shared: &shared, outside: &outside)
-        // The SYN-ACK's round trip is the first one measured.
-        flags.insert(.timing)
-        timedSequence = snd.iss
-        timedAt = now
         retransmitAt = now + TCPLimits.initialRTO
         restartKeepAlive(at: now)
     }

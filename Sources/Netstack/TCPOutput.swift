@@ -26,11 +26,13 @@ extension Connection {
     }
 
     /// Payload of one super-frame: a multiple of the MSS below IP's 65,535 less headers with timestamps.
+    @inline(__always)
     private var superSize: Int { max(1, 65_483 / snd.mss) * snd.mss }
 
     /// Bytes that may be sent now under both windows.
-    private var usable: Int {
-        min(snd.wnd - (snd.nxt - snd.una), min(cwnd, TCPLimits.sendLimit) - pipe)
+    @inline(__always)
+    private func usable(_ shared: borrowing TCPShared) -> Int {
+        min(snd.wnd - (snd.nxt - snd.una), min(cwnd, TCPLimits.sendLimit) - pipe(shared))
     }
 
     mutating func output<O: Outside & ~Copyable>(
@@ -72,33 +74,89 @@ extension Connection {
     private mutating func resendLost<O: Outside & ~Copyable>(
         _ frames: inout Int, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Bool {
-        guard recovery != .none else { return true }
-        while frames < TCPLimits.burst {
-            let edge = lossEdge
-            guard let hole = scoreboard.hole(from: rxt, below: edge) else { return true }
-            let room = min(cwnd, TCPLimits.sendLimit) - pipe
+        guard flight != .max, shared.flights[flight].transmissions.lost > 0 else { return true }
+        while frames < TCPLimits.burst, let range = shared.flights[flight].transmissions.firstLost {
+            let room = min(cwnd, TCPLimits.sendLimit) - pipe(shared)
             // The first lost segment goes out whatever the window says (RFC 6675 section 5, step 4.3).
-            guard room >= snd.mss || hole.left == snd.una && rxt == snd.una else { return true }
+            guard room >= snd.mss || range.left == snd.una else { return true }
             let finAt = flags.contains(.finSent) ? snd.nxt + -1 : snd.nxt
-            if hole.left == finAt {
+            let count: Int
+            if range.left == finAt {
                 guard
-                    sendSegment(flags: .finAck, seq: hole.left, nil, now: now, shared: &shared, outside: &outside)
+                    sendSegment(flags: .finAck, seq: range.left, nil, now: now, shared: &shared, outside: &outside)
                 else { return false }
-                shared.counters.retransmitted &+= 1
-                rxt = hole.left + 1
-                frames += 1
-                continue
+                count = 1
+            } else {
+                let want = min(range.right - range.left, max(room, snd.mss))
+                guard let piece = piece(at: range.left, length: min(want, finAt - range.left), in: shared) else {
+                    return true
+                }
+                guard sendData(piece, seq: range.left, now: now, shared: &shared, outside: &outside) else {
+                    return false
+                }
+                count = piece.count
             }
-            let want = min(hole.right - hole.left, max(room, snd.mss))
-            guard let piece = piece(at: hole.left, length: min(want, finAt - hole.left), in: shared) else {
-                return true
-            }
-            guard sendData(piece, seq: hole.left, now: now, shared: &shared, outside: &outside) else { return false }
-            shared.counters.retransmitted &+= 1
-            rxt = hole.left + piece.count
+            noteResent(Transmissions.Range(left: range.left, right: range.left + count), now: now, shared: &shared)
             frames += 1
         }
         return true
+    }
+
+    private mutating func noteResent(_ range: Transmissions.Range, now: Instant, shared: inout TCPShared) {
+        let count = range.right - range.left
+        shared.counters.retransmitted &+= 1
+        shared.flights[flight].transmissions.resend(range, at: now.stamp)
+        shared.flights[flight].undoResent += count
+        shared.flights[flight].prrOut += count
+        lastSent = now.millisecondStamp
+    }
+
+    /// RFC 8985 section 7.3, TLP_send_probe: one segment of new text, or else the last one again.
+    mutating func sendTailProbe<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
+        shared.flights[flight].timer = .retransmission
+        retransmitAt = now + rto
+        guard mayProbe(shared) else { return }
+        shared.counters.probes &+= 1
+        shared.flights[flight].isProbing = true
+        shared.flights[flight].probeWasResend = false
+        let room = min(snd.mss, snd.wnd - (snd.nxt - snd.una))
+        let waiting = flags.contains(.finSent) ? 0 : queuedEnd - snd.nxt
+        if waiting > 0, room > 0, let piece = nextPiece(length: min(waiting, room), in: &shared) {
+            if sendData(piece, seq: snd.nxt, now: now, shared: &shared, outside: &outside) {
+                noteSent(piece.count, now: now, shared: &shared)
+            }
+        } else {
+            resendTail(now: now, shared: &shared, outside: &outside)
+        }
+        shared.flights[flight].probeEnd = snd.nxt
+    }
+
+    private mutating func resendTail<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
+        shared.flights[flight].probeWasResend = true
+        if shared.flights[flight].undoWindow == 0 { shared.flights[flight].undoTimestamp = timestamp(at: now) }
+        if flags.contains(.finSent) {
+            guard sendSegment(flags: .finAck, seq: snd.nxt + -1, nil, now: now, shared: &shared, outside: &outside)
+            else { return }
+            return noteResent(
+                Transmissions.Range(left: snd.nxt + -1, right: snd.nxt), now: now, shared: &shared)
+        }
+        let left = snd.nxt - snd.una > snd.mss ? snd.nxt - snd.mss : snd.una
+        // A segment may lie in two chunks: the last piece is enough of a probe.
+        var at = left
+        while let piece = piece(at: at, length: snd.nxt - at, in: shared) {
+            guard at + piece.count == snd.nxt else {
+                at += piece.count
+                continue
+            }
+            guard sendData(piece, seq: at, now: now, shared: &shared, outside: &outside) else { return }
+            return noteResent(Transmissions.Range(left: at, right: snd.nxt), now: now, shared: &shared)
+        }
+    }
+
+    /// Our FIN, alone in flight, again.
+    mutating func sendFinAgain<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
+        shared.counters.retransmitted &+= 1
+        _ = sendSegment(flags: .finAck, seq: snd.una, nil, now: now, shared: &shared, outside: &outside)
     }
 
     private enum Sent { case sent, nothing, blocked }
@@ -108,23 +166,33 @@ extension Connection {
     ) -> Sent {
         let waiting = queuedEnd - snd.nxt
         guard waiting > 0, !flags.contains(.finSent) else { return .nothing }
-        let room = usable
+        // RFC 5681 section 4.1.
+        if snd.nxt == snd.una { restartAfterIdle(at: now) }
+        let room = usable(shared)
         guard room > 0 else { return .nothing }
         let length = min(waiting, room)
         // Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): a runt only when it is all there is.
         if length < snd.mss, length < waiting, snd.nxt != snd.una, length * 2 < snd.maxWindow { return .nothing }
-        guard let piece = nextPiece(length: length, in: shared) else { return .nothing }
+        guard let piece = nextPiece(length: length, in: &shared) else { return .nothing }
         guard sendData(piece, seq: snd.nxt, now: now, shared: &shared, outside: &outside) else { return .blocked }
-        if !flags.contains(.timing), recovery == .none {
-            flags.insert(.timing)
-            timedSequence = snd.nxt
-            timedAt = now
-        }
-        let wasIdle = snd.nxt == snd.una
-        snd.nxt += piece.count
-        if wasIdle || retransmitAt == .never { armRetransmission(at: now) }
+        noteSent(piece.count, now: now, shared: &shared)
         frames += 1
         return .sent
+    }
+
+    /// `count` bytes at `snd.nxt` left.
+    private mutating func noteSent(_ count: Int, now: Instant, shared: inout TCPShared) {
+        let wasIdle = snd.nxt == snd.una
+        snd.nxt += count
+        // What leaves within a sixteenth of a round trip is one transmission.
+        shared.flights[flight].transmissions.append(
+            to: snd.nxt, at: now.stamp, grain: UInt32(clamping: srtt / 16_000))
+        shared.flights[flight].prrOut += count
+        lastSent = now.millisecondStamp
+        // RFC 6298 (5.1); the probe's timer starts again with every text (RFC 8985 section 7.2).
+        if wasIdle || retransmitAt == .never || shared.flights[flight].timer == .probe {
+            armRetransmission(at: now, shared: &shared)
+        }
     }
 
     private enum Filled { case filled, nothing, failed }
@@ -134,29 +202,37 @@ extension Connection {
         id: FlowID, shared: inout TCPShared, outside: inout O
     ) -> Filled {
         guard flags.contains(.hostReadable), !flags.contains(.hostEnded), queuedEnd == snd.nxt else { return .nothing }
-        let room = usable
+        let room = usable(shared)
         let inFlight = snd.nxt - snd.una
         let burst = min(superSize, max(snd.mss, min(cwnd, snd.maxWindow) / 4))
         guard room > 0, inFlight == 0 || room >= burst else { return .nothing }
 
+        guard openFlight(&shared) else {
+            shared.counters.starved &+= 1
+            flags.insert(.starved)
+            return .nothing
+        }
+        let tail = shared.flights[flight].sendTail
+        let tailFill = tail == ChunkPool.none ? 0 : shared.pool[fill: tail]
         let chunk: UInt32
-        let tailFill = sendTail == ChunkPool.none ? 0 : shared.pool[fill: sendTail]
-        if sendTail != ChunkPool.none, tailFill + min(room, snd.mss) <= superSize {
-            chunk = sendTail
+        if tail != ChunkPool.none, tailFill + min(room, snd.mss) <= superSize {
+            chunk = tail
         } else {
             guard let fresh = shared.pool.take() else {
                 shared.counters.starved &+= 1
                 flags.insert(.starved)
+                if tail == ChunkPool.none { closeFlight(&shared) }
                 return .nothing
             }
             chunk = fresh
         }
-        let at = chunk == sendTail ? tailFill : 0
+        let at = chunk == tail ? tailFill : 0
         let length = min(room, superSize - at)
         var space = shared.pool.space(chunk, at..<at + length)
         let result = outside.receive(id, into: &space)
         guard case .done(let count) = result, count > 0 else {
-            if chunk != sendTail { shared.pool.give(chunk) }
+            if chunk != tail { shared.pool.give(chunk) }
+            if tail == ChunkPool.none { closeFlight(&shared) }
             switch result {
             case .done:
                 flags.insert(.hostEnded)
@@ -185,9 +261,10 @@ extension Connection {
         }
         flags.insert(.finSent)
         snd.nxt += 1
+        if flight != .max { shared.flights[flight].transmissions.append(to: snd.nxt, at: now.stamp, grain: 0) }
         // RFC 9293 section 3.10.4, CLOSE.
         state = state == .closeWait ? .lastAck : .finWait1
-        armRetransmission(at: now)
+        armRetransmission(at: now, shared: &shared)
         return true
     }
 
@@ -203,6 +280,7 @@ extension Connection {
 
     /// RFC 9293 section 3.8.6.2.2: tell of a window that has opened, when the guest may be waiting for that: it has less
     /// room than one of its segments (Linux then waits 200 ms and probes) or than half a super-frame.
+    @inline(__always)
     private func windowReopened(_ shared: borrowing TCPShared) -> Bool {
         guard state == .established || state == .finWait1 || state == .finWait2, !flags.contains(.guestEnded) else {
             return false
@@ -229,8 +307,11 @@ extension Connection {
     // MARK: Segments
 
     @discardableResult
-    mutating func sendAck<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) -> Bool {
-        sendSegment(flags: .ack, seq: snd.nxt, nil, now: now, shared: &shared, outside: &outside)
+    mutating func sendAck<O: Outside & ~Copyable>(
+        duplicate: Transmissions.Range? = nil, now: Instant, shared: inout TCPShared, outside: inout O
+    ) -> Bool {
+        sendSegment(
+            flags: .ack, seq: snd.nxt, nil, duplicate: duplicate, now: now, shared: &shared, outside: &outside)
     }
 
     /// One window probe or keep-alive: a sequence number just left of the window, which must be answered (RFC 1122 4.2.3.6).
@@ -258,8 +339,8 @@ extension Connection {
 
     /// Composes and sends one segment; on success every promise that an ACK fulfils is settled.
     private mutating func sendSegment<O: Outside & ~Copyable>(
-        flags control: TCPFlags, seq: SequenceNumber, _ piece: Piece?, now: Instant, shared: inout TCPShared,
-        outside: inout O
+        flags control: TCPFlags, seq: SequenceNumber, _ piece: Piece?, duplicate: Transmissions.Range? = nil,
+        now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Bool {
         let isSyn = control.contains(.syn)
         var options = TCPOptions()
@@ -270,10 +351,11 @@ extension Connection {
             options.maximumSegmentSize = UInt16(clamping: shared.mtu - (key.isV4 ? 40 : 60))
             if rcv.shift > 0 { options.windowScale = rcv.shift }
             options.sackPermitted = flags.contains(.sackPermitted)
-        } else if piece == nil, hold != .max, flags.contains(.sackPermitted), !shared.holds[hold].early.isEmpty {
+        } else if piece == nil, flags.contains(.sackPermitted) {
             // Not beside text: `snd.mss` leaves no room for it (RFC 6691 section 3), and what came early was reported at
             // once by an ACK of its own.
-            reportEarly(shared.holds[hold], in: &options)
+            if let duplicate { options.appendSack(left: duplicate.left, right: duplicate.right) }
+            if hold != .max, !shared.holds[hold].early.isEmpty { reportEarly(shared.holds[hold], in: &options) }
         }
 
         let edge = rcv.nxt + shared.window(held: heldBytes(in: shared))
@@ -294,7 +376,8 @@ extension Connection {
         return true
     }
 
-    /// RFC 2018 section 4: the newest block first; three fit beside timestamps, four without.
+    /// RFC 2018 section 4: the newest block first; three fit beside timestamps, four without. A D-SACK stands before them (RFC 2883
+    /// section 4).
     private func reportEarly(_ held: HoldBuffer, in options: inout TCPOptions) {
         let room = flags.contains(.timestamps) ? 3 : 4
         var first = -1
@@ -308,7 +391,8 @@ extension Connection {
     }
 
     /// RFC 7323 section 4.1: a clock of milliseconds, offset per connection so that it tells nothing of the host.
-    private func timestamp(at now: Instant) -> UInt32 {
+    @inline(__always)
+    func timestamp(at now: Instant) -> UInt32 {
         UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ UInt32(truncatingIfNeeded: hash)
     }
 

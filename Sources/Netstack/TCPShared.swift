@@ -5,11 +5,13 @@ import Wire
 struct TCPShared: ~Copyable {
     var pool: ChunkPool
     var holds: Slab<HoldBuffer>
+    var flights: Slab<Flight>
     /// Ethernet (14), IPv6 (40), TCP (20), options (40).
     var scratch = InlineArray<128, UInt8>(repeating: 0)
     var counters = TCPCounters()
     let gatewayMAC: MACAddress
     let mtu: Int
+    let congestion: CongestionControl
     let secret: UInt64
     /// Challenge ACKs left in the current second (RFC 5961 section 7).
     private var challenges = TCPLimits.challengeAcks
@@ -19,8 +21,10 @@ struct TCPShared: ~Copyable {
     init(_ configuration: Configuration, secret: UInt64) {
         pool = ChunkPool(capacity: configuration.limits.chunks)
         holds = Slab(capacity: configuration.limits.chunks)
+        flights = Slab(capacity: configuration.limits.chunks)
         gatewayMAC = configuration.gatewayMAC
         mtu = configuration.mtu
+        congestion = configuration.congestion
         self.secret = secret
     }
 
@@ -64,6 +68,13 @@ package struct TCPCounters: Sendable, Equatable {
     package var refused: UInt64 = 0
     package var retransmitted: UInt64 = 0
     package var timeouts: UInt64 = 0
+    package var recoveries: UInt64 = 0
+    /// Recoveries taken back as needless.
+    package var undone: UInt64 = 0
+    /// D-SACKs from the guest.
+    package var duplicatesReported: UInt64 = 0
+    /// Tail loss probes.
+    package var probes: UInt64 = 0
     package var outOfOrder: UInt64 = 0
     package var challengeAcks: UInt64 = 0
     package var resetsReceived: UInt64 = 0

@@ -1,14 +1,30 @@
 import Wire
 
-// Three deadlines a connection, the earliest of which stands in the heap: retransmission (or SYN-ACK, or window
-// probe: never two at a time), delayed ACK, keep-alive.
+// Three deadlines a connection, the earliest of which stands in the heap: retransmission (or SYN-ACK, window probe, tail
+// loss probe, RACK's reordering timer: never two at a time), delayed ACK, keep-alive.
 
 extension Connection {
+    @inline(__always)
     var deadline: Instant { min(retransmitAt, ackAt, keepAliveAt) }
 
-    /// RFC 6298 (5.1) to (5.3): runs while anything is unacknowledged.
-    mutating func armRetransmission(at now: Instant) {
-        retransmitAt = snd.nxt == snd.una ? .never : now + rto
+    /// RFC 6298 (5.1) to (5.3): runs while anything is unacknowledged. Where a tail loss probe may go first, its timer stands in.
+    mutating func armRetransmission(at now: Instant, shared: inout TCPShared) {
+        guard snd.nxt != snd.una else {
+            retransmitAt = .never
+            return
+        }
+        var wait = rto
+        if flight != .max {
+            shared.flights[flight].timer = .retransmission
+            if mayProbe(shared) {
+                let probe = probeTimeout(shared)
+                if probe < wait {
+                    wait = probe
+                    shared.flights[flight].timer = .probe
+                }
+            }
+        }
+        retransmitAt = now + wait
     }
 
     /// The expiry from which on the pace of repetition does not change.
@@ -53,17 +69,26 @@ extension Connection {
     private mutating func retransmissionExpires<O: Outside & ~Copyable>(
         at now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Fate? {
+        if flight != .max, snd.nxt != snd.una {
+            switch shared.flights[flight].timer {
+            case .retransmission: break
+            case .probe:
+                sendTailProbe(now: now, shared: &shared, outside: &outside)
+                return nil
+            case .reordering:
+                reorderingExpires(at: now, shared: &shared)
+                return nil
+            }
+        }
         if expiries < 255 { expiries += 1 }
         if state == .synSent {
             guard expiries <= TCPLimits.synRetries else { return .dead(reset: true) }
-            flags.remove(.timing)
             sendSyn(now: now, shared: &shared, outside: &outside)
             retransmitAt = now + backedOff
             return nil
         }
         if state == .synReceived {
             guard expiries <= TCPLimits.synAckRetries else { return .dead(reset: true) }
-            flags.remove(.timing)
             sendSynAck(now: now, shared: &shared, outside: &outside)
             retransmitAt = now + backedOff
             return nil
@@ -81,16 +106,11 @@ extension Connection {
         }
         guard expiries <= TCPLimits.retries else { return abandon(shared: &shared, outside: &outside) }
         shared.counters.timeouts &+= 1
-        // RFC 5681 section 3.1, equation 4, once per loss event; RFC 6298 (5.4) to (5.6).
-        if recovery != .loss { ssthresh = max(pipe / 2, 2 * snd.mss) }
-        recovery = .loss
-        recover = snd.nxt
-        rxt = snd.una
-        cwnd = snd.mss
-        dupAcks = 0
-        flags.remove(.timing)
-        // RFC 2018 section 8: the guest may have reneged, so after a timeout its reports are not trusted.
-        if expiries > 1 { scoreboard.removeAll() }
+        if flight != .max {
+            beginLossRecovery(at: now, shared: &shared)
+        } else {
+            sendFinAgain(now: now, shared: &shared, outside: &outside)
+        }
         // (5.5), kept until a round trip is measured (Karn): else a path slower than the RTO is never learnt.
         rto = min(rto * 2, TCPLimits.maximumRTO)
         retransmitAt = now + rto

@@ -49,6 +49,7 @@ package struct TCPTranslator: ~Copyable {
     package var count: Int { connections.count }
     package var counters: TCPCounters { shared.counters }
     package var chunksInUse: Int { shared.pool.inUse }
+    package var flightsInUse: Int { shared.flights.count }
     package var timeWaitCount: Int { timeWaits.count }
     var nextDeadline: Instant { min(timers.next, timeWaits.nextDeadline) }
     var hasQueued: Bool { !queue.isEmpty }
@@ -237,9 +238,9 @@ package struct TCPTranslator: ~Copyable {
     }
 
     /// Changes a connection, which then gets a turn to send. False when there is none, or `change` says that it did nothing.
-    mutating func withConnection(_ key: FlowKey, _ change: (inout Connection) -> Bool) -> Bool {
+    mutating func withConnection(_ key: FlowKey, _ change: (inout Connection, inout TCPShared) -> Bool) -> Bool {
         guard let index = find(key, key.hash(secret: secret)), connections[index].state != .connecting,
-            !connections[index].state.isOpening, change(&connections[index])
+            !connections[index].state.isOpening, change(&connections[index], &shared)
         else { return false }
         enqueue(index)
         timers.set(index, connections[index].deadline)

@@ -15,6 +15,8 @@ package struct GuestTCP {
         package var mss = 1460
         package var windowScale: UInt8? = 7
         package var sack = true
+        /// Sends D-SACKs (RFC 2883).
+        package var reportsDuplicates = true
         package var timestamps = true
         package var receiveBuffer = 256 * 1024
         /// Bytes that the application reads per `readInterval`; nil: everything at once; 0: nothing.
@@ -90,6 +92,10 @@ package struct GuestTCP {
     package private(set) var rcvNxt = 0
     private var early: [(start: Int, bytes: [UInt8])] = []
     private var newestEarly: Int?
+    /// What came twice and was not reported yet (RFC 2883).
+    private var duplicate: Range<Int>?
+    /// Text that came twice.
+    package private(set) var duplicateBytes = 0
     private var peerFin: Int?
     private var unread = 0
     private var readAt = Instant.never
@@ -113,6 +119,10 @@ package struct GuestTCP {
         closes = options.closes
     }
 
+    /// What this end acknowledges.
+    package var peerNext: SequenceNumber {
+        SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: rcvNxt))
+    }
     private var dataEnd: Int { 1 + stream.count }
     private var finNumber: Int? { closes && (!options.closesAfterPeer || peerEnded) ? dataEnd : nil }
     package var isFinished: Bool { endAcknowledged && peerEnded }
@@ -507,6 +517,10 @@ package struct GuestTCP {
             return
         }
         let skip = rcvNxt - number
+        if !bytes.isEmpty, skip > 0 {
+            duplicate = number..<min(number + bytes.count, rcvNxt)
+            duplicateBytes += min(skip, bytes.count)
+        }
         guard skip < bytes.count || fin && skip == bytes.count && !peerEnded else {
             sendAck(now)
             return
@@ -523,7 +537,7 @@ package struct GuestTCP {
         }
         armReading(now)
         sinceAck += bytes.count
-        if had || peerEnded || sinceAck >= 2 * segmentSize {
+        if had || peerEnded || duplicate != nil || sinceAck >= 2 * segmentSize {
             sendAck(now)
         } else if ackAt == .never {
             ackAt = now + .milliseconds(40)
@@ -555,6 +569,12 @@ package struct GuestTCP {
     package mutating func sendAck(_ now: Instant) {
         guard state == .open else { return }
         var parsed = TCPOptions()
+        if usesSack, options.reportsDuplicates, let duplicate {
+            parsed.appendSack(
+                left: SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: duplicate.lowerBound)),
+                right: SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: duplicate.upperBound)))
+        }
+        duplicate = nil
         if usesSack, !early.isEmpty {
             var ranges: [Range<Int>] = []
             for piece in early {
@@ -568,7 +588,7 @@ package struct GuestTCP {
             if let newestEarly, let i = ranges.firstIndex(where: { $0.contains(newestEarly) }) {
                 ranges.insert(ranges.remove(at: i), at: 0)
             }
-            for range in ranges.prefix(usesTimestamps ? 3 : 4) {
+            for range in ranges.prefix((usesTimestamps ? 3 : 4) - parsed.sackCount) {
                 parsed.appendSack(
                     left: SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: range.lowerBound)),
                     right: SequenceNumber(rawValue: irs &+ UInt32(truncatingIfNeeded: range.upperBound)))

@@ -34,6 +34,10 @@ package struct LossyWire {
     package private(set) var lost = 0
     package private(set) var carried = 0
 
+    /// Loses everything after this many more frames, until set again; once: a frame that is sent at a later moment arrives.
+    package var losesFrom: Int?
+    private var losesAt: Instant?
+
     package init(_ faults: WireFaults, seed: UInt64) {
         self.faults = faults
         random = SeededRandom(seed)
@@ -46,6 +50,14 @@ package struct LossyWire {
     }
 
     private mutating func sendOne(_ frame: Frame, at now: Instant) {
+        if let count = losesFrom {
+            if losesAt == nil, count == 0 { losesAt = now }
+            if losesAt == now {
+                lost += 1
+                return
+            }
+            losesFrom = losesAt == nil ? count - 1 : nil
+        }
         // A burst is over when the wire was quiet for a while.
         if now - lostAt > .milliseconds(50) { losing = 0 }
         if losing == 0, random.chance(faults.loss) { losing = faults.burst }

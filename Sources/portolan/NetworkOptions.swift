@@ -50,6 +50,9 @@ struct NetworkOptions: ParsableArguments {
         help: "Microseconds to look for the next packet before sleeping, when that pays; 0 never does, at most 1000.")
     var busyPoll = 50
 
+    @Option(help: "Congestion control towards the sandbox: cubic or reno.")
+    var congestion = "cubic"
+
     @Flag(name: .customLong("no-ipv6"), help: "IPv4 only.")
     var noIPv6 = false
 
@@ -71,6 +74,9 @@ struct NetworkOptions: ParsableArguments {
         guard (68...65_520).contains(mtu) else { throw ValidationError("--mtu \(mtu): it must be 68 to 65520") }
         guard (0...1000).contains(busyPoll) else {
             throw ValidationError("--busy-poll \(busyPoll): it must be 0 to 1000 microseconds")
+        }
+        guard CongestionControl(rawValue: congestion) != nil else {
+            throw ValidationError("--congestion \(congestion): it must be cubic or reno")
         }
         if let subnet { _ = try Self.family4(subnet) }
         if let subnet6 { _ = try Self.family6(subnet6) }
@@ -113,7 +119,8 @@ struct NetworkOptions: ParsableArguments {
         }
         let core = Configuration(
             v4: v4, v6: v6, gatewayLinkLocal: IPAddress(hi: 0xfe80 << 48, lo: 1),
-            gatewayMAC: MACAddress(rawValue: 0x5e70_6f72_7401), mtu: mtu, hostLoopback: hostLoopback)
+            gatewayMAC: MACAddress(rawValue: 0x5e70_6f72_7401), mtu: mtu, hostLoopback: hostLoopback,
+            congestion: CongestionControl(rawValue: congestion) ?? .cubic)
         return NetworkConfiguration(
             core: core, resolvers: dns.compactMap(Self.resolver), capturePath: capture,
             busyPollMicroseconds: busyPoll, forwards: try ports.flatMap { try PortOption($0).forwards(core) })

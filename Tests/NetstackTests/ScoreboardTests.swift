@@ -39,26 +39,6 @@ import Wire
                 #expect(board[i].left < board[i].right, "seed \(seed)")
                 if i > 0 { #expect(board[i - 1].right < board[i].left, "seed \(seed)") }
             }
-            let from = una + random.below(100)
-            let to = from + random.below(150)
-            let missing = (from..<to).filter { !model.contains($0) }
-            #expect(board.missing(from: base + from, to: base + to) == missing.count, "seed \(seed)")
-            let hole = board.hole(from: base + from, below: base + to)
-            #expect(hole.map { $0.left - base } == missing.first, "seed \(seed)")
-            if let hole { #expect(((hole.left - base)..<(hole.right - base)).allSatisfy { !model.contains($0) }) }
-            #expect(board.highest.map { $0 - base } == model.max().map { $0 + 1 }, "seed \(seed)")
         }
-    }
-
-    @Test func theLossEdgeHasEnoughAboveIt() {
-        var board = Scoreboard()
-        func number(_ n: Int) -> SequenceNumber { SequenceNumber(rawValue: UInt32.max) + n }
-        #expect(board.lossEdge(threshold: 300) == nil)
-        _ = board.add(number(100), number(200))
-        #expect(board.lossEdge(threshold: 300) == nil)
-        _ = board.add(number(300), number(500))
-        #expect(board.lossEdge(threshold: 300) == number(100))
-        _ = board.add(number(600), number(900))
-        #expect(board.lossEdge(threshold: 300) == number(600))
     }
 }
