@@ -50,7 +50,7 @@ let package = Package(
             name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", log, arguments], swiftSettings: rules),
         tests("WireTests", ["Wire", "Simnet"]),
         tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt"]),
-        tests("SimnetTests", ["Simnet"]),
+        tests("SimnetTests", ["Simnet", "Netstack"]),
         tests("ResolverTests", ["Resolver", "Wire"]),
         tests("CaptureTests", ["Capture", "Wire"]),
         tests("UvTests", ["Uv"]),

@@ -11,15 +11,17 @@ import Wire
 //        | host         | socket is full |
 //
 // A record exists only while there is something to hold; the connection then goes back to passing payload straight
-// from the frame to the socket. Bounded by the window that we advertised: at most `slots` chunks a connection.
+// from the frame to the socket. Bounded by the window that we advertised: at most `slots` chunks a connection, in a ring whose first
+// slot stands for `base`.
 
 /// Held payload of one connection.
 struct HoldBuffer: BitwiseCopyable {
     /// The window's chunks, one for a base in the middle of a chunk, and one for what an alignment costs.
-    static let slots = TCPLimits.receiveWindow / ChunkPool.chunkSize + 2
+    static let slots = TCPLimits.largestWindow / ChunkPool.chunkSize + 2
 
     private var base: SequenceNumber
-    private var chunks = InlineArray<18, UInt32>(repeating: ChunkPool.none)
+    private var chunks = InlineArray<258, UInt32>(repeating: ChunkPool.none)
+    private var first = 0
     /// The first byte that the host has not been given.
     private(set) var delivered: SequenceNumber
     /// What came early, beyond `rcv.nxt`.
@@ -40,9 +42,10 @@ struct HoldBuffer: BitwiseCopyable {
         guard start >= 0 else { return 0 }
         var stored = 0
         while stored < payload.byteCount {
-            let slot = (start + stored) / ChunkPool.chunkSize
+            let ahead = (start + stored) / ChunkPool.chunkSize
             let at = (start + stored) % ChunkPool.chunkSize
-            guard slot < Self.slots else { break }
+            guard ahead < Self.slots else { break }
+            let slot = self.slot(ahead)
             if chunks[slot] == ChunkPool.none {
                 guard let chunk = pool.take() else { break }
                 chunks[slot] = chunk
@@ -60,9 +63,11 @@ struct HoldBuffer: BitwiseCopyable {
         let left = end - delivered
         guard left > 0 else { return nil }
         let offset = delivered - base
-        let slot = offset / ChunkPool.chunkSize
+        let ahead = offset / ChunkPool.chunkSize
         let at = offset % ChunkPool.chunkSize
-        guard slot < Self.slots, chunks[slot] != ChunkPool.none else { return nil }
+        guard ahead < Self.slots else { return nil }
+        let slot = self.slot(ahead)
+        guard chunks[slot] != ChunkPool.none else { return nil }
         return (chunks[slot], at..<min(at + left, ChunkPool.chunkSize))
     }
 
@@ -70,11 +75,17 @@ struct HoldBuffer: BitwiseCopyable {
     mutating func deliver(_ count: Int, to pool: inout ChunkPool) {
         delivered += count
         while delivered - base >= ChunkPool.chunkSize {
-            if chunks[0] != ChunkPool.none { pool.give(chunks[0]) }
-            for i in 1..<Self.slots { chunks[i - 1] = chunks[i] }
-            chunks[Self.slots - 1] = ChunkPool.none
+            if chunks[first] != ChunkPool.none { pool.give(chunks[first]) }
+            chunks[first] = ChunkPool.none
+            first = slot(1)
             base += ChunkPool.chunkSize
         }
+    }
+
+    /// The slot of the chunk that lies `ahead` (less than `slots`) chunks beyond `base`.
+    private func slot(_ ahead: Int) -> Int {
+        let slot = first + ahead
+        return slot < Self.slots ? slot : slot - Self.slots
     }
 
     /// Gives every chunk back.

@@ -83,6 +83,11 @@ package struct Connection: BitwiseCopyable {
         /// Where the last ACK we sent stood (RFC 7323's Last.ACK.sent).
         var acked = SequenceNumber(rawValue: 0)
         var tsRecent: UInt32 = 0
+        /// The window is `TCPLimits.receiveWindow` doubled so often (WindowGrowth.swift).
+        var grade: UInt8 = 0
+        /// Where the current measurement of what comes in a round trip began, and when, in milliseconds modulo 2^32.
+        var markedAt: UInt32 = 0
+        var mark = SequenceNumber(rawValue: 0)
     }
 
     package let key: FlowKey
@@ -184,13 +189,14 @@ enum TCPLimits {
     static let keepAliveProbes: UInt8 = 9
     /// Twice a maximum segment lifetime of 30 s.
     static let timeWait = Int64.seconds(60)
-    /// Bytes we accept ahead of the host's socket. The guest is microseconds away, so this fills any guest's path;
-    /// the path beyond is the host socket's affair.
+    /// Bytes we accept ahead of the host's socket at first. Most guests are microseconds away, and this fills their path; for one
+    /// that is far the window grows (WindowGrowth.swift). The path beyond the host's socket is the host's affair.
     static let receiveWindow = 1 << 20
-    /// Shift we announce (RFC 7323 section 2.2): 1 MiB fits in 16 bits shifted by 5.
-    static let windowShift: UInt8 = 6
-    /// Cap of data in flight to one guest connection, and so of the chunks it can hold.
-    static let sendLimit = 4 << 20
+    /// What it grows to, and the cap of data in flight to one guest connection: 1 Gbit/s over 100 ms is 12.5 MB.
+    static let largestWindow = 16 << 20
+    /// Shift we announce (RFC 7323 section 2.2): 16 MiB less 256 bytes is 16 bits shifted by 8.
+    static let windowShift: UInt8 = 8
+    static let sendLimit = largestWindow
     /// Super-frames one connection may send before the next one's turn.
     static let burst = 16
     /// RFC 5961 section 7: challenge ACKs a second.

@@ -205,7 +205,7 @@ extension Connection {
         let room = usable(shared)
         let inFlight = snd.nxt - snd.una
         let burst = min(superSize, max(snd.mss, min(cwnd, snd.maxWindow) / 4))
-        guard room > 0, inFlight == 0 || room >= burst else { return .nothing }
+        guard room > 0, inFlight == 0 || room >= burst && inFlight < shared.share else { return .nothing }
 
         guard openFlight(&shared) else {
             shared.counters.starved &+= 1
@@ -290,7 +290,8 @@ extension Connection {
         guard receiveWindow < max(segment, ChunkPool.chunkSize / 2) else { return false }
         // What the field can say, and nothing before the guest's first byte: it cannot have used what it was granted.
         guard rcv.nxt - rcv.irs > 1 else { return false }
-        let edge = rcv.nxt + min(shared.window(held: heldBytes(in: shared)), 65_535 << Int(rcv.shift))
+        let edge =
+            rcv.nxt + min(shared.window(held: heldBytes(in: shared), wanted: wantedWindow), 65_535 << Int(rcv.shift))
         return edge - rcv.edge >= (receiveWindow < segment ? segment : 2 * ChunkPool.chunkSize)
     }
 
@@ -358,7 +359,7 @@ extension Connection {
             if hold != .max, !shared.holds[hold].early.isEmpty { reportEarly(shared.holds[hold], in: &options) }
         }
 
-        let edge = rcv.nxt + shared.window(held: heldBytes(in: shared))
+        let edge = rcv.nxt + shared.window(held: heldBytes(in: shared), wanted: wantedWindow)
         let newEdge = edge > rcv.edge ? edge : rcv.edge
         // RFC 7323 section 2.2: the window in a SYN is never scaled.
         let shift = isSyn ? 0 : Int(rcv.shift)

@@ -28,21 +28,6 @@ struct TCPShared: ~Copyable {
         self.secret = secret
     }
 
-    /// The window a connection with `held` undelivered bytes may offer. When the pool runs low, everybody gets less
-    /// (RFC 9293 section 3.8.6: the receiver decides).
-    func window(held: Int) -> Int {
-        let free = pool.free
-        let whole: Int
-        if free * 4 >= pool.capacity {
-            whole = TCPLimits.receiveWindow
-        } else if free * 16 >= pool.capacity {
-            whole = ChunkPool.chunkSize
-        } else {
-            whole = 0
-        }
-        return max(0, whole - held)
-    }
-
     /// Whether a challenge ACK may go out now.
     mutating func mayChallenge(at now: Instant) -> Bool {
         let second = now.nanoseconds / 1_000_000_000

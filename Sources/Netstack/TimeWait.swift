@@ -12,7 +12,8 @@ struct TimeWaitRecord: BitwiseCopyable {
     let mac: MACAddress
     let sndNxt: SequenceNumber
     let rcvNxt: SequenceNumber
-    let shift: UInt8
+    /// As in the header: what was offered last.
+    let window: UInt16
     let timestamps: Bool
     let tsRecent: UInt32
     var expires: Instant
@@ -39,7 +40,9 @@ struct TimeWaitTable: ~Copyable {
         if records.count == capacity, let oldest = timers.popDue(at: .never) { remove(oldest) }
         let record = TimeWaitRecord(
             key: connection.key, hash: connection.hash, mac: connection.guestMAC, sndNxt: connection.snd.nxt,
-            rcvNxt: connection.rcv.nxt, shift: connection.rcv.shift, timestamps: connection.flags.contains(.timestamps),
+            rcvNxt: connection.rcv.nxt,
+            window: UInt16(clamping: connection.receiveWindow >> Int(connection.rcv.shift)),
+            timestamps: connection.flags.contains(.timestamps),
             tsRecent: connection.rcv.tsRecent, expires: now + TCPLimits.timeWait)
         guard let index = records.insert(record) else { return }
         table.insert(record.hash, index)
@@ -80,7 +83,7 @@ struct TimeWaitTable: ~Copyable {
         }
         _ = emitTCP(
             key: record.key, mac: record.mac, seq: record.sndNxt, ack: record.rcvNxt, flags: .ack,
-            window: UInt16(clamping: TCPLimits.receiveWindow >> Int(record.shift)), options: options, mss: 1,
+            window: record.window, options: options, mss: 1,
             piece: nil,
             shared: &shared, outside: &outside)
         if segment.flags.contains(.fin) {

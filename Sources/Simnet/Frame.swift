@@ -54,4 +54,22 @@ package struct Frame: Sendable {
         }
         return result
     }
+
+    /// Sets "congestion experienced" (RFC 3168 section 5) on a packet of an ECN-capable transport. False for others.
+    mutating func markCongestion() -> Bool {
+        if bytes[12] == 0x08 {
+            guard bytes[15] & 3 != 0 else { return false }
+            bytes[15] |= 3
+            bytes[24] = 0
+            bytes[25] = 0
+            let header = 14 + Int(bytes[14] & 15) * 4
+            let sum = Checksum.finish(Checksum.sum(bytes.raw.extracting(14..<header)))
+            bytes[24] = UInt8(sum >> 8)
+            bytes[25] = UInt8(sum & 0xff)
+            return true
+        }
+        guard bytes[12] == 0x86, bytes[13] == 0xdd, bytes[15] >> 4 & 3 != 0 else { return false }
+        bytes[15] |= 0x30
+        return true
+    }
 }

@@ -70,7 +70,7 @@ package struct GuestTCP {
     package private(set) var una = 0
     package private(set) var nxt = 0
     private var highest = 0
-    private var peerWindow = 0
+    package private(set) var peerWindow = 0
     private var peerShift = 0
     private var peerMSS = 536
     private var cwnd = 0

@@ -43,6 +43,28 @@ import Wire
         #expect(pool.inUse == 0, "seed \(seed)")
     }
 
+    @Test func theRingOfChunksGoesRound() {
+        var random = SeededRandom(5)
+        let piece = random.bytes(50_000)
+        var pool = ChunkPool(capacity: 8)
+        let base = SequenceNumber(rawValue: 77)
+        var hold = HoldBuffer(from: base)
+        var at = 0
+        while at < 2 * HoldBuffer.slots * ChunkPool.chunkSize {
+            #expect(hold.store(piece.raw, at: base + at, in: &pool) == piece.count)
+            at += piece.count
+            var out: [UInt8] = []
+            while let (chunk, range) = hold.piece(below: base + at) {
+                out.append(pool.bytes(chunk, range))
+                hold.deliver(range.count, to: &pool)
+            }
+            let isSame = out == piece
+            #expect(isSame, "at \(at)")
+        }
+        hold.release(to: &pool)
+        #expect(pool.inUse == 0)
+    }
+
     @Test func anEmptyPoolStoresAPrefix() {
         var pool = ChunkPool(capacity: 1)
         var hold = HoldBuffer(from: SequenceNumber(rawValue: 0))

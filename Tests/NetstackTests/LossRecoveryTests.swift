@@ -119,8 +119,7 @@ import Wire
     func burstsAndLongPaths(seed: Int) {
         var random = SeededRandom(UInt64(seed))
         var faults = WireFaults()
-        faults.loss = [0.002, 0.01][random.below(2)]
-        faults.burst = [5, 20, 60][random.below(3)]
+        faults.bursts = GilbertElliott(share: [0.02, 0.1][random.below(2)], length: [5, 20, 60][random.below(3)])
         faults.delay = [Int64.milliseconds(1), .milliseconds(50), .milliseconds(300)][random.below(3)]
         if random.chance(0.5) {
             faults.bandwidth = 5_000_000

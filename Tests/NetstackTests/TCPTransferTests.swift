@@ -38,11 +38,15 @@ struct TransferCase: CustomTestStringConvertible, Sendable {
         }
         guest.closesAfterPeer = random.chance(0.3)
         faults.loss = [0, 0.005, 0.02, 0.05, 0.1][random.below(5)]
-        faults.burst = [1, 1, 3, 8][random.below(4)]
-        if faults.burst > 1 { faults.loss /= 3 }
+        let burst = [1, 1, 3, 8][random.below(4)]
+        if burst > 1 {
+            faults.bursts = GilbertElliott(share: faults.loss, length: Double(burst))
+            faults.loss = 0
+        }
         faults.duplication = [0, 0.01, 0.05][random.below(3)]
         faults.reordering = [0, 0.02, 0.2][random.below(3)]
         faults.reorderDelay = .milliseconds(Int64(1 + random.below(20)))
+        if random.chance(0.2) { faults.jitter = .milliseconds(Int64(1 + random.below(10))) }
         faults.delay = [Int64](arrayLiteral: 10_000, 1_000_000, 20_000_000, 100_000_000)[random.below(4)]
         if random.chance(0.3) {
             faults.bandwidth = 2_000_000 + random.below(20_000_000)

@@ -238,11 +238,11 @@ class Conversation:
                     file.write(value)
             except OSError:
                 pass
-        bits, whole = (24, 32) if self.script.ip == 4 else (64, 128)
+        bits, whole, nodad = (24, 32, "") if self.script.ip == 4 else (64, 128, " nodad")
         commands = f"""link set lo up
             link set tap0 address {GATEWAY_MAC.hex(":")} mtu {self.script.mtu} up
-            addr add {self.gateway}/{bits} dev tap0{" nodad" if self.script.ip == 6 else ""}
-            addr add {self.remote}/{whole} dev lo
+            addr add {self.gateway}/{bits} dev tap0{nodad}
+            addr add {self.remote}/{whole} dev lo{nodad}
             neigh replace {self.guest} lladdr {GUEST_MAC.hex(":")} nud permanent dev tap0"""
         result = subprocess.run(["ip", "-batch", "-"], input="\n".join(line.strip() for line in commands.splitlines()), text=True, capture_output=True)
         if result.returncode != 0:

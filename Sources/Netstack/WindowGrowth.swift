@@ -1,0 +1,58 @@
+import Wire
+
+// How much of one connection may wait here, in either direction: windows that grow with the path, within what the pool has.
+//
+// Towards the host, we offer a window. Nearly all of it goes through at once, straight from the frame to the host's socket, so a window
+// costs memory only while the socket is full or a gap is open. It starts at 1 MiB. A guest is usually microseconds away and never
+// needs more; one that is a router for others, or a VM on another continent, does. So when a quarter of the window came within a
+// round trip, the next round trip may bring half of it (slow start doubles), and the window doubles, up to 16 MiB:
+//
+//     arrived in one round trip  >=  window / 4      ─▶     window * 2
+//
+// The round trip is the smoothed one (RFC 6298), which a guest that only sends leaves at the SYN-ACK's: the path without the
+// queue that the transfer itself builds. Below a millisecond the first window carries more than 1 GB/s and stays.
+//
+// Towards the guest, its window and the congestion window rule, up to 16 MiB.
+//
+// Either way a connection gets at most an eighth of what is free in the pool (`share`; dynamic thresholds, Choudhury and Hahne, IEEE/ACM
+// Transactions on Networking 6(2), 1998): one alone in an empty pool of 128 MiB gets all 16 MiB, and however many want more at the same
+// time, what each may take shrinks before the pool is empty. Below a quarter free a window is 64 KiB, below a sixteenth nothing.
+
+extension Connection {
+    /// The window that this connection would offer if the pool were empty.
+    var wantedWindow: Int { TCPLimits.receiveWindow << Int(rcv.grade) }
+
+    /// After in-order text arrived.
+    mutating func growWindow(at now: Instant) {
+        guard srtt >= 1_000_000, wantedWindow < TCPLimits.largestWindow else { return }
+        let clock = UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
+        let elapsed = Int64(clock &- rcv.markedAt)
+        let roundTrip = srtt / 1_000_000
+        guard elapsed >= roundTrip else { return }
+        let arrived = max(0, rcv.nxt - rcv.mark)
+        rcv.mark = rcv.nxt
+        rcv.markedAt = clock
+        // A pause is no round trip.
+        if Int64(arrived) * roundTrip / elapsed * 4 >= wantedWindow { rcv.grade += 1 }
+    }
+}
+
+extension TCPShared {
+    /// Bytes of one connection that may wait in the pool, in one direction; always enough for a super-frame.
+    var share: Int { max(ChunkPool.chunkSize, min(TCPLimits.largestWindow, pool.free * (ChunkPool.chunkSize / 8))) }
+
+    /// The window a connection with `held` undelivered bytes may offer, if it wants `wanted`. When the pool runs low, everybody gets
+    /// less (RFC 9293 section 3.8.6: the receiver decides).
+    func window(held: Int, wanted: Int) -> Int {
+        let free = pool.free
+        let whole: Int
+        if free * 4 >= pool.capacity {
+            whole = min(wanted, share)
+        } else if free * 16 >= pool.capacity {
+            whole = ChunkPool.chunkSize
+        } else {
+            whole = 0
+        }
+        return max(0, whole - held)
+    }
+}

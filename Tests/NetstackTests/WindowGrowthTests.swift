@@ -1,0 +1,75 @@
+@testable import Netstack
+import Simnet
+import Testing
+import Wire
+
+// Windows that follow the path, and what is left of them when many connections share the pool. That a long fat path fills is in
+// TCPGoodputTests.
+
+@Suite struct WindowGrowthTests {
+    /// The largest window that the guest was offered while it sent `size` bytes over a path of this round trip.
+    static func largestOffer(roundTrip: Int64, size: Int) -> Int {
+        var wire = WireFaults()
+        wire.delay = roundTrip / 2
+        wire.bandwidth = 1_250_000_000
+        wire.queue = 64 << 20
+        wire.keepsSuperFrames = true
+        var simulation = Simulation(Simulation.configuration { $0.chunks = 2048 }, up: wire, down: wire)
+        simulation.host.script.ends = false
+        var options = GuestTCP.Options()
+        options.superSegments = 44
+        options.closes = false
+        simulation.connect(options, stream: [UInt8](repeating: 3, count: size))
+        var largest = 0
+        simulation.run(for: .seconds(100)) {
+            largest = max(largest, $0.guests[0].peerWindow)
+            return $0.host.sockets.first?.received.count == size
+        }
+        #expect(simulation.host.sockets[0].received.count == size)
+        #expect(simulation.violations.isEmpty)
+        return largest
+    }
+
+    @Test func aGuestNextDoorKeepsTheFirstWindow() {
+        #expect(Self.largestOffer(roundTrip: 50_000, size: 40_000_000) <= TCPLimits.receiveWindow)
+    }
+
+    @Test func aGuestFarAwayGetsAWindowThatGrows() {
+        #expect(Self.largestOffer(roundTrip: .milliseconds(50), size: 80_000_000) > 15 << 20)
+    }
+
+    @Test func aSlowGuestFarAwayDoesNot() {
+        // 100 KB fit into a round trip: the first window is ten times what it needs.
+        #expect(Self.largestOffer(roundTrip: .milliseconds(20), size: 100_000) <= TCPLimits.receiveWindow)
+    }
+
+    /// Sixteen hosts stop reading; what their guests sent fills the pool, and yet a seventeenth connection works both ways.
+    @Test func somethingIsLeftForAnother() {
+        var simulation = Simulation(Simulation.configuration { $0.chunks = 128 })
+        simulation.host.script.ends = false
+        simulation.host.script.readSize = 0
+        simulation.host.script.sendBuffer = 10_000
+        for i in 0..<16 {
+            var options = GuestTCP.Options()
+            options.sourcePort = UInt16(41_000 + i)
+            options.closes = false
+            simulation.connect(options, stream: [UInt8](repeating: 1, count: 4_000_000))
+        }
+        simulation.run(for: .seconds(20))
+        #expect(simulation.core.chunksInUse > 64)
+        #expect(simulation.core.chunksInUse < 128)
+
+        simulation.host.script = HostScript()
+        simulation.host.script.ends = false
+        simulation.host.script.stream = TCPScenarioTests.bytes(500_000)
+        var options = GuestTCP.Options()
+        options.sourcePort = 50_000
+        options.closes = false
+        let last = simulation.connect(options, stream: TCPScenarioTests.bytes(500_000))
+        let done = simulation.run(for: .seconds(60)) {
+            $0.guests[last].received.count == 500_000 && $0.host.sockets.last!.received.count == 500_000
+        }
+        #expect(done)
+        #expect(simulation.violations.isEmpty)
+    }
+}
