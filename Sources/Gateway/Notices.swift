@@ -44,6 +44,7 @@ extension Notice.Table {
         case .fragments: return 4
         case .buffers: return 5
         case .neighbours: return 6
+        case .openFiles: return 7
         }
     }
 
@@ -56,6 +57,7 @@ extension Notice.Table {
         case .fragments: return "IP fragments"
         case .buffers: return "buffers"
         case .neighbours: return "neighbours"
+        case .openFiles: return "open files (ulimit -n)"
         }
     }
 }

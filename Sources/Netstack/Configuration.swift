@@ -54,8 +54,10 @@ package struct Configuration: Sendable {
 
     /// Caps of every table. Each has a policy when full, stated where the table lives, and a counter.
     package struct Limits: Sendable, Equatable {
-        /// SYNs whose host connect has not finished.
-        package var handshakes = 1024
+        /// Connections from the guest that are half open: the host's connect has not finished, or the guest has not acknowledged our
+        /// SYN. More than the frames that the tap's queue holds, else a flood that fills it pushes out every good connection before its
+        /// ACK is read. As many more may be opening towards the guest.
+        package var handshakes = 2048
         /// TCP connections in any later state but TIME-WAIT.
         package var connections = 65_536
         package var timeWaits = 8192

@@ -158,6 +158,6 @@ package enum Notice: Equatable, Sendable, BitwiseCopyable {
     case tableFull(Table)
 
     package enum Table: Equatable, Sendable, BitwiseCopyable {
-        case handshakes, connections, datagramFlows, echoFlows, fragments, buffers, neighbours
+        case handshakes, connections, datagramFlows, echoFlows, fragments, buffers, neighbours, openFiles
     }
 }

@@ -54,6 +54,8 @@ package struct Connection: BitwiseCopyable {
         static let starved = Flags(rawValue: 1 << 13)
         /// The peer's window is closed and data waits: the persist timer runs (RFC 9293 section 3.8.6.1).
         static let persisting = Flags(rawValue: 1 << 14)
+        /// The guest has sent a SYN and not yet acknowledged ours: counted under `Limits.handshakes`.
+        static let halfOpen = Flags(rawValue: 1 << 15)
     }
 
     /// The sending half (RFC 9293 section 3.3.1).

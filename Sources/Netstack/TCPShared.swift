@@ -65,5 +65,9 @@ package struct TCPCounters: Sendable, Equatable {
     package var resetsReceived: UInt64 = 0
     package var resetsSent: UInt64 = 0
     package var starved: UInt64 = 0
+    /// TIME-WAITs that ended early for want of room.
+    package var timeWaitsFull: UInt64 = 0
+    /// Connections that the host had no socket for.
+    package var exhausted: UInt64 = 0
     package init() {}
 }

@@ -9,7 +9,7 @@ import Wire
 // A client of a forwarded port is the other way round: see TCPActiveOpen.swift.
 //
 //   tables      connections (with those still connecting and those still opening, which have caps of their own), TIME-WAITs
-//   when full   connecting: the one that has waited longest gives way, silently, as its SYN would have gone unanswered anyway;
+//   when full   half open: the one that has waited longest gives way, silently, as a flood's SYN would have gone unanswered anyway;
 //               connections: the SYN is dropped, its sender tries again; TIME-WAITs: the oldest goes
 //   turns       `queue` lists connections that may have something to send; `flush` gives each a burst per batch
 //
@@ -25,11 +25,11 @@ package struct TCPTranslator: ~Copyable {
     private var queue: [UInt32] = []
     private var nextQueue: [UInt32] = []
     /// Connections that found no chunk free.
-    private var starving: [UInt32] = []
-    private var connecting = 0
-    /// Connections that began to connect, oldest first; those that have ended since are skipped when they surface.
-    private var connectingOrder: [FlowID] = []
-    private var connectingFirst = 0
+    private var starving: [FlowID] = []
+    private var halfOpen = 0
+    /// Connections that were half open, oldest first; those that are no more are skipped when they surface.
+    private var halfOpenOrder: [FlowID] = []
+    private var halfOpenFirst = 0
     /// Connections whose SYN the guest has not answered.
     var opening: [UInt32] = []
     let limits: Configuration.Limits
@@ -78,6 +78,10 @@ package struct TCPTranslator: ~Copyable {
             }
             let fate = connections[index].segmentArrives(
                 segment, payload, id: id, now: now, shared: &shared, outside: &outside)
+            if connections[index].flags.contains(.halfOpen), connections[index].state != .synReceived {
+                connections[index].flags.remove(.halfOpen)
+                halfOpen -= 1
+            }
             settle(index, fate, now: now, outside: &outside)
             return nil
         }
@@ -113,10 +117,10 @@ package struct TCPTranslator: ~Copyable {
         _ segment: Segment, key: FlowKey, hash: UInt64, target: HostTarget, mac: MACAddress, now: Instant,
         counters: inout Counters, outside: inout O
     ) -> Refusal? {
-        if connecting >= limits.handshakes {
+        if halfOpen >= limits.handshakes {
             counters.drop(.handshakesFull)
             outside.note(.tableFull(.handshakes))
-            dropOldestConnecting(outside: &outside)
+            dropOldestHalfOpen(outside: &outside)
         }
         var connection = Connection(key: key, hash: hash, guestMAC: mac)
         connection.negotiate(segment, mtu: shared.mtu)
@@ -127,8 +131,9 @@ package struct TCPTranslator: ~Copyable {
             return nil
         }
         table.insert(hash, index)
-        connecting += 1
-        noteConnecting(identity(index))
+        connections[index].flags.insert(.halfOpen)
+        halfOpen += 1
+        noteHalfOpen(identity(index))
         switch outside.connect(identity(index), to: target) {
         case .done:
             return hostConnected(index, nil, now: now, outside: &outside)
@@ -139,27 +144,27 @@ package struct TCPTranslator: ~Copyable {
         }
     }
 
-    private mutating func noteConnecting(_ id: FlowID) {
-        // Twice the cap is enough for all that still connect and as many that have ended.
-        if connectingOrder.count >= 2 * limits.handshakes {
-            let live = connectingOrder[connectingFirst...].filter { isConnecting($0) }
-            connectingOrder = Array(live)
-            connectingFirst = 0
+    private mutating func noteHalfOpen(_ id: FlowID) {
+        // Twice the cap is enough for all that are half open and as many that are no more.
+        if halfOpenOrder.count >= 2 * limits.handshakes {
+            let live = halfOpenOrder[halfOpenFirst...].filter { isHalfOpen($0) }
+            halfOpenOrder = Array(live)
+            halfOpenFirst = 0
         }
-        connectingOrder.append(id)
+        halfOpenOrder.append(id)
     }
 
-    private func isConnecting(_ id: FlowID) -> Bool {
+    private func isHalfOpen(_ id: FlowID) -> Bool {
         guard let index = connections.find(id) else { return false }
-        return connections[index].state == .connecting
+        return connections[index].flags.contains(.halfOpen)
     }
 
-    /// Makes room for a SYN: a guest that scans, or whose peers are dead, must still reach those that live.
-    private mutating func dropOldestConnecting<O: Outside & ~Copyable>(outside: inout O) {
-        while connectingFirst < connectingOrder.count {
-            let id = connectingOrder[connectingFirst]
-            connectingFirst += 1
-            guard isConnecting(id), let index = connections.find(id) else { continue }
+    /// Makes room for a SYN: a guest that scans, whose peers are dead, or in which somebody floods must still reach those that live.
+    private mutating func dropOldestHalfOpen<O: Outside & ~Copyable>(outside: inout O) {
+        while halfOpenFirst < halfOpenOrder.count {
+            let id = halfOpenOrder[halfOpenFirst]
+            halfOpenFirst += 1
+            guard isHalfOpen(id), let index = connections.find(id) else { continue }
             return drop(index, reset: true, outside: &outside)
         }
     }
@@ -185,7 +190,6 @@ package struct TCPTranslator: ~Copyable {
     private mutating func hostConnected<O: Outside & ~Copyable>(
         _ index: UInt32, _ error: HostError?, now: Instant, outside: inout O
     ) -> Refusal? {
-        connecting -= 1
         guard let error else {
             shared.counters.opened &+= 1
             connections[index].answer(now: now, shared: &shared, outside: &outside)
@@ -193,8 +197,6 @@ package struct TCPTranslator: ~Copyable {
             return nil
         }
         shared.counters.refused &+= 1
-        // Counted as connecting no more: `drop` must not count it again.
-        connections[index].state = .synReceived
         let connection = connections[index]
         drop(index, reset: false, outside: &outside)
         switch error {
@@ -203,7 +205,11 @@ package struct TCPTranslator: ~Copyable {
                 key: connection.key, mac: connection.guestMAC, seq: SequenceNumber(rawValue: 0),
                 ack: connection.rcv.nxt, shared: &shared, outside: &outside)
             return nil
-        case .timedOut, .exhausted, .messageTooBig:
+        case .exhausted:
+            shared.counters.exhausted &+= 1
+            outside.note(.tableFull(.openFiles))
+            return nil
+        case .timedOut, .messageTooBig:
             // Silence: the guest's SYN is tried again or times out, as it would have outside.
             return nil
         case .networkUnreachable, .hostUnreachable, .prohibited:
@@ -278,7 +284,10 @@ package struct TCPTranslator: ~Copyable {
             let starved = connections[index].flags.contains(.starved)
             switch connections[index].output(id: id, now: now, shared: &shared, outside: &outside) {
             case .idle:
-                if !starved, connections[index].flags.contains(.starved) { starving.append(index) }
+                if !starved, connections[index].flags.contains(.starved) {
+                    outside.note(.tableFull(.buffers))
+                    noteStarving(id)
+                }
             case .more: enqueue(index)
             case .blocked:
                 enqueue(index)
@@ -292,8 +301,15 @@ package struct TCPTranslator: ~Copyable {
         nextQueue.removeAll(keepingCapacity: true)
     }
 
+    private mutating func noteStarving(_ id: FlowID) {
+        // Each that lives is listed once; with those that have ended meanwhile it is twice as many at most.
+        if starving.count >= 2 * limits.connections { starving = starving.filter { connections.find($0) != nil } }
+        starving.append(id)
+    }
+
     private mutating func feedStarving() {
-        for index in starving where connections.isLive(index) && connections[index].flags.contains(.starved) {
+        for id in starving {
+            guard let index = connections.find(id), connections[index].flags.contains(.starved) else { continue }
             connections[index].flags.remove(.starved)
             enqueue(index)
         }
@@ -322,14 +338,14 @@ package struct TCPTranslator: ~Copyable {
             if connections[index].flags.contains(.ackNow) {
                 connections[index].sendAck(now: now, shared: &shared, outside: &outside)
             }
-            timeWaits.insert(connections[index], now: now)
+            timeWaits.insert(connections[index], now: now, counters: &shared.counters)
             drop(index, reset: false, outside: &outside)
         }
     }
 
     mutating func drop<O: Outside & ~Copyable>(_ index: UInt32, reset: Bool, outside: inout O) {
         outside.close(identity(index), reset: reset)
-        if connections[index].state == .connecting { connecting -= 1 }
+        if connections[index].flags.contains(.halfOpen) { halfOpen -= 1 }
         if connections[index].state.isOpening { endOpening(index) }
         connections[index].releaseHold(&shared)
         connections[index].releaseSendQueue(&shared)

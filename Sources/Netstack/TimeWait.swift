@@ -36,8 +36,11 @@ struct TimeWaitTable: ~Copyable {
     var count: Int { records.count }
     var nextDeadline: Instant { timers.next }
 
-    mutating func insert(_ connection: Connection, now: Instant) {
-        if records.count == capacity, let oldest = timers.popDue(at: .never) { remove(oldest) }
+    mutating func insert(_ connection: Connection, now: Instant, counters: inout TCPCounters) {
+        if records.count == capacity, let oldest = timers.popDue(at: .never) {
+            counters.timeWaitsFull &+= 1
+            remove(oldest)
+        }
         let record = TimeWaitRecord(
             key: connection.key, hash: connection.hash, mac: connection.guestMAC, sndNxt: connection.snd.nxt,
             rcvNxt: connection.rcv.nxt,

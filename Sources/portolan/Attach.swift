@@ -23,6 +23,7 @@ struct Attach: ParsableCommand {
         do {
             let attachment = try Attachment(to: target, interface: options.interfaceOptions(configuration))
             report(attachment.warnings, attachment.features, to: logger)
+            raiseOpenFiles()
             configuration.joinsDatagrams = attachment.features.contains(.uso)
             let network = try Network(configuration: configuration, tap: attachment.tap, logger: logger)
             let stop = StopSignals()

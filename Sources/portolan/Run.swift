@@ -56,6 +56,7 @@ struct Run: ParsableCommand {
         _ sandbox: RunningSandbox, _ configuration: NetworkConfiguration, _ logger: Logger
     ) throws -> Int32 {
         report(sandbox.warnings, sandbox.features, to: logger)
+        raiseOpenFiles()
         var configuration = configuration
         configuration.joinsDatagrams = sandbox.features.contains(.uso)
         let network: Network

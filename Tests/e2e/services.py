@@ -11,6 +11,8 @@
         7007 watch      reads until the connection fails; keeps the error's name for 7005
         7008 stall      accepts and reads nothing for 30 s
         7010 who        answers "ADDRESS PORT\\n" of the peer it sees
+        7011 pause      accepts and reads nothing until 7012 says so, then COUNT bytes, and resets
+        7012 go on      reads "COUNT\\n", lets 7011 go on, answers "SHA256 COUNT" of what it read
     UDP 7101 echo       sends each datagram back
         7102 who        answers "ADDRESS PORT\\n" of the peer it sees
         7103 twice      answers each datagram from another port (7104) as well
@@ -22,6 +24,7 @@ The stream is a random block rotated by a number per round: it does not repeat, 
 
 import hashlib
 import os
+import queue
 import random
 import socket
 import struct
@@ -90,6 +93,24 @@ def source(connection, _):
         connection.sendall(chunk)
     connection.shutdown(socket.SHUT_WR)
     read_to_end(connection)
+
+
+going, gone = queue.Queue(), queue.Queue()
+
+
+def pause(connection, _):
+    count, sha = going.get(timeout=120), hashlib.sha256()
+    buffer, left = bytearray(1 << 18), count
+    while left > 0 and (size := connection.recv_into(buffer, min(left, len(buffer)))):
+        sha.update(memoryview(buffer)[:size])
+        left -= size
+    gone.put(f"{sha.hexdigest()} {count - left}")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def go_on(connection, _):
+    going.put(int(read_line(connection)))
+    connection.sendall(gone.get(timeout=60).encode())
 
 
 def half(connection, _):
@@ -173,6 +194,8 @@ def main(addresses):
         tcp = {7001: echo, 7002: digest, 7003: source, 7004: half, 7006: reset, 7007: watch,
                7005: lambda c, _: c.sendall(last[0].encode()),
                7008: lambda c, _: time.sleep(30),
+               7011: pause,
+               7012: go_on,
                7010: lambda c, peer: c.sendall(who(peer))}
         for port, handler in tcp.items():
             serve_tcp(address, port, handler)
