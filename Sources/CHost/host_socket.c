@@ -9,7 +9,9 @@
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -64,6 +66,8 @@ int host_stream_connect(const struct host_address *to, int *in_progress) {
     // The guest's stack has decided what a segment is; ours must not wait for more.
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    // An urgent byte stays at its place in the stream: a read stops before it, and none is ever lost.
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
     *in_progress = 0;
     if (connect(fd, (struct sockaddr *)&sa, length) == 0)
         return fd;
@@ -103,9 +107,10 @@ int host_stream_listen(const struct host_address *at) {
     if (fd < 0)
         return -errno;
     int one = 1;
-    // Connections of a former process may be in TIME-WAIT. TCP_NODELAY is inherited by what is accepted.
+    // Connections of a former process may be in TIME-WAIT. TCP_NODELAY and SO_OOBINLINE are inherited by what is accepted.
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
     if (!at->is_v4)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     // The kernel cuts the backlog to net.core.somaxconn.
@@ -469,6 +474,26 @@ ssize_t host_send(int fd, const void *bytes, size_t length) {
 ssize_t host_receive(int fd, void *space, size_t length) {
     ssize_t n = recv(fd, space, length, MSG_DONTWAIT);
     return n < 0 ? -errno : n;
+}
+
+ssize_t host_send_urgent(int fd, uint8_t byte) {
+    int domain = 0;
+    socklen_t length = sizeof domain;
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
+    ssize_t n = send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL | (domain == AF_UNIX ? 0 : MSG_OOB));
+    return n < 0 ? -errno : n;
+}
+
+int host_urgent_waits(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLPRI};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLPRI) != 0;
+}
+
+int host_receive_urgent(int fd, uint8_t *byte) {
+    int at_mark = 0;
+    if (ioctl(fd, SIOCATMARK, &at_mark) == 0 && at_mark)
+        return recv(fd, byte, 1, MSG_DONTWAIT) == 1;
+    return host_urgent_waits(fd) ? 2 : 0;
 }
 
 int host_receive_many(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count) {

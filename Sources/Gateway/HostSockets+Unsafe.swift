@@ -11,7 +11,7 @@ internal import Wire
 //
 // Streams are watched for exactly what the core asks, so a guest that does not read costs no wake-ups. A socket of which
 // the core wants nothing just now is, until its end was read, still watched for errors (EPOLLPRI brings EPOLLERR along), so that a reset is not
-// missed; if that wakes us without an error (a hang-up), watching stops until the core wants something again.
+// missed; if that wakes us without an error (a hang-up, or an urgent byte), watching stops until the core wants something again.
 //
 // Datagram and echo sockets are always watched for reading. Their errors arrive in the error queue.
 
@@ -97,7 +97,7 @@ struct HostSockets: Outside, ~Copyable {
             return .failed(.exhausted)
         }
         Self.place(Record(fd: fd, poll: poll, flow: flow, isConnecting: isConnecting), in: &streams)
-        poll.start(isConnecting ? .writable : .readable)
+        poll.start(isConnecting ? .writable : [.readable, .prioritized])
         return isConnecting ? .wouldBlock : .done(0)
     }
 
@@ -121,7 +121,7 @@ struct HostSockets: Outside, ~Copyable {
         streams[index].isConnecting = false
         let code = host_stream_error(streams[index].fd)
         if code == 0 {
-            streams[index].poll?.start(.readable)
+            streams[index].poll?.start([.readable, .prioritized])
             return .some(nil)
         }
         return HostError(errno: -code)
@@ -145,14 +145,32 @@ struct HostSockets: Outside, ~Copyable {
         if let fd = stream(flow) { host_shutdown_write(fd) }
     }
 
-    mutating func watch(_ flow: FlowID, read: Bool, write: Bool) {
+    mutating func sendUrgent(_ flow: FlowID, _ byte: UInt8) -> HostResult {
+        guard let fd = stream(flow) else { return .failed(.reset) }
+        return HostResult(host_send_urgent(fd, byte))
+    }
+
+    mutating func receiveUrgent(_ flow: FlowID) -> UrgentByte {
+        guard let fd = stream(flow) else { return .none }
+        var byte: UInt8 = 0
+        switch unsafe host_receive_urgent(fd, &byte) {
+        case 1: return .here(byte)
+        case 2: return .ahead
+        default: return .none
+        }
+    }
+
+    /// EPOLLPRI: an urgent byte, or a hang-up, which brings every watched event.
+    func urgentWaits(_ flow: FlowID) -> Bool { stream(flow).map { host_urgent_waits($0) != 0 } ?? false }
+
+    mutating func watch(_ flow: FlowID, read: Bool, write: Bool, urgent: Bool) {
         let index = Int(flow.index)
         guard index < streams.count, streams[index].flow == flow, !streams[index].hasError else { return }
         var events: PollEvents = []
         if read { events.insert(.readable) }
         if write { events.insert(.writable) }
-        let idle: PollEvents = streams[index].hasEnded ? [] : .prioritized
-        streams[index].poll?.start(events.isEmpty ? idle : events)
+        if urgent { events.insert(.prioritized) }
+        streams[index].poll?.start(events)
     }
 
     /// epoll said EPOLLERR: do not watch this one again.

@@ -161,6 +161,7 @@ package final class Network {
         }
         if events.contains(.writable) { core.hostWritable(flow, at: now, outside: &sockets) }
         if events.contains(.readable) { core.hostReadable(flow) }
+        if events.contains(.prioritized), sockets.urgentWaits(flow) { core.hostUrgent(flow) }
         if !events.contains(.readable), !events.contains(.writable) { sockets.quiet(flow) }
     }
 

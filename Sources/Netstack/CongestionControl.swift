@@ -50,6 +50,8 @@ extension Connection {
     /// A loss or a mark: the threshold falls; the caller says what becomes of the window.
     mutating func reduceThreshold(_ shared: inout TCPShared) {
         let used = min(cwnd, max(snd.nxt - snd.una, snd.mss))
+        // RFC 3168 section 6.1.2: whatever the reason, the guest is told.
+        if flags.contains(.ecn) { flags.insert(.windowReduced) }
         switch shared.congestion {
         case .reno: ssthresh = max(used / 2, smallestThreshold)
         case .cubic:

@@ -52,7 +52,8 @@ extension Core {
         let payload = view.payload
         let segment = Segment(
             seq: view.sequence, ack: view.acknowledgment, flags: view.flags, window: view.window,
-            length: payload.byteCount, options: TCPOptions(parsing: view.options))
+            length: payload.byteCount, options: TCPOptions(parsing: view.options),
+            urgentPointer: view.urgentPointer, isMarked: packet.trafficClass & 3 == 3)
         let key = FlowKey(
             guest: Endpoint(address: packet.source, port: view.sourcePort),
             remote: Endpoint(address: packet.destination, port: view.destinationPort))

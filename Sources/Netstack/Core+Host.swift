@@ -14,6 +14,9 @@ extension Core {
     /// A stream socket has bytes or its end. The core reads at the next `flush`.
     package mutating func hostReadable(_ flow: FlowID) { tcp.hostReadable(flow) }
 
+    /// A stream socket has received an urgent byte (tcp(7), SIOCATMARK) that is not read yet.
+    package mutating func hostUrgent(_ flow: FlowID) { tcp.hostUrgent(flow) }
+
     /// A stream socket takes bytes again.
     package mutating func hostWritable<O: Outside & ~Copyable>(_ flow: FlowID, at now: Instant, outside: inout O) {
         tcp.hostWritable(flow, now: now, outside: &outside)

@@ -37,6 +37,9 @@ struct Flight: BitwiseCopyable {
     var cursor = ChunkPool.none
     var cursorSequence = SequenceNumber(rawValue: 0)
 
+    /// One past the last urgent byte of the host (RFC 9293 section 3.8.5, SND.UP); in force while it is beyond `snd.una`.
+    var urgentEnd = SequenceNumber(rawValue: 0)
+
     var recovery = Recovery.none
     var timer = Timer.retransmission
     var dupAcks: UInt8 = 0
@@ -80,6 +83,7 @@ struct Flight: BitwiseCopyable {
         sendTail = ChunkPool.none
         headSequence = sequence
         cursor = ChunkPool.none
+        urgentEnd = sequence
         recovery = .none
         timer = .retransmission
         dupAcks = 0

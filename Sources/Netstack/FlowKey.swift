@@ -21,6 +21,16 @@ package struct FlowKey: Hashable, Sendable, BitwiseCopyable {
         return fold(h ^ ports, secret ^ 0xe703_7ed1_a0b4_28db)
     }
 
+    /// SipHash-2-4 of the endpoints: for what the guest gets to see (RFC 6528), from which the key cannot be learnt.
+    package func pseudorandom(key: (UInt64, UInt64)) -> UInt64 {
+        var sip = SipHash(key: key)
+        sip.add(guest.address.hi)
+        sip.add(guest.address.lo)
+        sip.add(remote.address.hi)
+        sip.add(remote.address.lo)
+        return sip.finish(UInt64(guest.port) << 16 | UInt64(remote.port), length: 36)
+    }
+
     @inline(__always)
     private func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
         let product = (a | 1).multipliedFullWidth(by: b | 1)

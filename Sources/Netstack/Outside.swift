@@ -26,12 +26,17 @@ package protocol Outside: ~Copyable {
     mutating func send(_ flow: FlowID, _ bytes: RawSpan) -> HostResult
     /// Reads from the flow's socket into `space`. `.done(0)` is the end of the stream.
     mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult
+    /// Gives one byte to the flow's socket as urgent (out-of-band) data.
+    mutating func sendUrgent(_ flow: FlowID, _ byte: UInt8) -> HostResult
+    /// Takes the urgent byte of which `Core.hostUrgent` told, if it is what the next read would give.
+    mutating func receiveUrgent(_ flow: FlowID) -> UrgentByte
     /// Ends our half of the stream (FIN).
     mutating func shutdownWrite(_ flow: FlowID)
     /// Closes the flow's socket, of whatever kind. `reset` aborts a stream (RST instead of FIN).
     mutating func close(_ flow: FlowID, reset: Bool)
-    /// Says which readiness of the flow's socket the core wants to hear of. Errors are always heard of.
-    mutating func watch(_ flow: FlowID, read: Bool, write: Bool)
+    /// Says which readiness of the flow's socket the core wants to hear of. Errors are always heard of, but for a socket of which
+    /// nothing is wanted.
+    mutating func watch(_ flow: FlowID, read: Bool, write: Bool, urgent: Bool)
 
     // MARK: Datagram and echo sockets on the host
 
@@ -81,6 +86,15 @@ package struct GuestPort: Hashable, Sendable, BitwiseCopyable {
         self.local = local
         self.mac = mac
     }
+}
+
+/// Where a socket's urgent byte is.
+package enum UrgentByte: Equatable, Sendable, BitwiseCopyable {
+    /// It was next, and is read.
+    case here(UInt8)
+    /// Ordinary bytes come before it; reading them stops at it.
+    case ahead
+    case none
 }
 
 /// The outcome of a call on a host socket.

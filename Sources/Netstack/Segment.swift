@@ -9,11 +9,18 @@ package struct Segment: BitwiseCopyable {
     package var window: UInt16
     /// Payload bytes.
     package var length: Int
+    /// Counts only with URG.
+    package var urgentPointer: UInt16
+    /// A router on the way has marked the packet (CE, RFC 3168 section 5).
+    package var isMarked: Bool
     package var options: TCPOptions
 
     package init(
-        seq: SequenceNumber, ack: SequenceNumber, flags: TCPFlags, window: UInt16, length: Int, options: TCPOptions
+        seq: SequenceNumber, ack: SequenceNumber, flags: TCPFlags, window: UInt16, length: Int, options: TCPOptions,
+        urgentPointer: UInt16 = 0, isMarked: Bool = false
     ) {
+        self.urgentPointer = urgentPointer
+        self.isMarked = isMarked
         self.seq = seq
         self.ack = ack
         self.flags = flags

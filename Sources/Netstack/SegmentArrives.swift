@@ -33,6 +33,8 @@ extension Connection {
             if shared.mayChallenge(at: now) { sendAck(now: now, shared: &shared, outside: &outside) }
             return .lives
         case .repeatSynAck:
+            // A guest that gives up on ECN sends a plain SYN (RFC 3168 section 6.1.1.1).
+            if !segment.isECNSetup { flags.remove(.ecn) }
             sendSynAck(now: now, shared: &shared, outside: &outside)
             return .lives
         case .reset:
@@ -54,8 +56,64 @@ extension Connection {
             cwnd = initialWindow
         }
         acknowledgmentArrives(segment, now: now, shared: &shared)
-        // Sixth, the URG bit: not carried yet; the bytes stay in the stream (issue 3 makes them out-of-band).
+        if flags.contains(.ecn) { markArrives(segment, shared: &shared) }
+        if segment.flags.contains(.urg) { urgentArrives(segment) }
         return textArrives(segment, payload, id: id, now: now, shared: &shared, outside: &outside) ?? fate
+    }
+
+    /// RFC 3168 section 6.1: ECE says that what we sent met congestion; CE that what the guest sent did, which every ACK
+    /// echoes until its CWR.
+    private mutating func markArrives(_ segment: Segment, shared: inout TCPShared) {
+        if segment.flags.contains(.ece), flight != .max { reduceForMark(&shared) }
+        if segment.flags.contains(.cwr) { flags.remove(.echoesMark) }
+        if segment.isMarked, segment.length > 0 {
+            shared.counters.marked &+= 1
+            flags.formUnion([.echoesMark, .ackNow])
+        }
+    }
+
+    // MARK: Sixth, the URG bit
+
+    /// The pointer counts to the byte after the urgent one (RFC 9293 section 3.8.5, RFC 6093 section 2.1; Linux without tcp_stdurg). Only
+    /// the newest urgent byte is one; what was urgent before it stays in the stream as ordinary text, as on Linux.
+    private mutating func urgentArrives(_ segment: Segment) {
+        guard acceptsText, segment.urgentPointer > 0 else { return }
+        let at = segment.seq + Int(segment.urgentPointer) - 1
+        // Not what was delivered, not what is older than what is known.
+        guard at >= rcv.nxt, !flags.contains(.guestUrgent) || at > urgentAt else { return }
+        urgentAt = at
+        flags.insert(.guestUrgent)
+    }
+
+    /// Gives text at `sequence` to the host's socket, the urgent byte as out-of-band data.
+    private mutating func give<O: Outside & ~Copyable>(
+        _ text: RawSpan, at sequence: SequenceNumber, id: FlowID, outside: inout O
+    ) -> HostResult {
+        guard flags.contains(.guestUrgent) else { return outside.send(id, text) }
+        let before = urgentAt - sequence
+        guard before >= 0 else {
+            flags.remove(.guestUrgent)
+            return outside.send(id, text)
+        }
+        guard before < text.byteCount else { return outside.send(id, text) }
+        var sent = 0
+        if before > 0 {
+            let result = outside.send(id, text.extracting(0..<before))
+            guard case .done(let count) = result, count >= before else { return result }
+            sent = before
+        }
+        switch outside.sendUrgent(id, text.u8(at: before)) {
+        case .done: sent += 1
+        case .wouldBlock: return sent > 0 ? .done(sent) : .wouldBlock
+        case .failed(let error): return .failed(error)
+        }
+        flags.remove(.guestUrgent)
+        guard sent < text.byteCount else { return .done(sent) }
+        switch outside.send(id, text.extracting(sent..<text.byteCount)) {
+        case .done(let count): return .done(sent + count)
+        case .wouldBlock: return .done(sent)
+        case .failed(let error): return .failed(error)
+        }
     }
 
     /// RFC 7323 section 4.3: TS.Recent follows the segment that spans the last ACK we sent.
@@ -139,7 +197,7 @@ extension Connection {
     ) -> Delivery {
         var sent = 0
         if !flags.contains(.hostFull), heldBytes(in: shared) == 0 {
-            switch outside.send(id, text) {
+            switch give(text, at: rcv.nxt, id: id, outside: &outside) {
             case .done(let count): sent = min(count, text.byteCount)
             case .wouldBlock: break
             case .failed(let error):
@@ -216,7 +274,8 @@ extension Connection {
         guard hold != .max else { return nil }
         let end = flags.contains(.guestEnded) ? rcv.nxt + -1 : rcv.nxt
         while !flags.contains(.hostFull), let (chunk, range) = shared.holds[hold].piece(below: end) {
-            switch outside.send(id, shared.pool.bytes(chunk, range)) {
+            let at = shared.holds[hold].delivered
+            switch give(shared.pool.bytes(chunk, range), at: at, id: id, outside: &outside) {
             case .done(let count):
                 shared.holds[hold].deliver(min(count, range.count), to: &shared.pool)
                 if count < range.count { flags.insert(.hostFull) }

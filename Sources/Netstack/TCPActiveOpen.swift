@@ -128,7 +128,7 @@ extension TCPTranslator {
         let hash = key.hash(secret: secret)
         var connection = Connection(key: key, hash: hash, guestMAC: mac ?? .zero)
         connection.state = .resolving
-        connection.snd.iss = initialSequence(hash: hash, now: now)
+        setInitialNumbers(of: &connection, now: now)
         guard let index = connections.insert(connection) else {
             counters.drop(.connectionsFull)
             outside.note(.tableFull(.connections))

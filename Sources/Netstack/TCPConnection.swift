@@ -56,6 +56,17 @@ package struct Connection: BitwiseCopyable {
         static let persisting = Flags(rawValue: 1 << 14)
         /// The guest has sent a SYN and not yet acknowledged ours: counted under `Limits.handshakes`.
         static let halfOpen = Flags(rawValue: 1 << 15)
+        /// ECN was agreed on (RFC 3168 section 6.1.1).
+        static let ecn = Flags(rawValue: 1 << 16)
+        /// A marked packet came: ECE on every ACK until the guest's CWR.
+        static let echoesMark = Flags(rawValue: 1 << 17)
+        /// Our window has shrunk: CWR on the next new text.
+        static let windowReduced = Flags(rawValue: 1 << 18)
+        /// `urgentAt` is a byte that the host has not been given.
+        static let guestUrgent = Flags(rawValue: 1 << 19)
+        /// The host's socket has an urgent byte in what it received.
+        static let hostUrgent = Flags(rawValue: 1 << 20)
+        static let watchesUrgent = Flags(rawValue: 1 << 21)
     }
 
     /// The sending half (RFC 9293 section 3.3.1).
@@ -118,6 +129,10 @@ package struct Connection: BitwiseCopyable {
     @Word var ssthresh = Int.max
     /// The window before the last reduction (RFC 9438 section 4.1.2, W_max).
     @Word var maxCwnd = 0
+    /// Added to the timestamps' clock (RFC 7323 section 5.4).
+    var stampOrigin: UInt32 = 0
+    /// The guest's urgent byte.
+    var urgentAt = SequenceNumber(rawValue: 0)
     /// When text last left, in milliseconds modulo 2^32 (RFC 5681 section 4.1).
     var lastSent: UInt32 = 0
 

@@ -4,10 +4,11 @@ import Wire
 // it lies. The TCP checksum is always left to the link as a partial one (the pseudo-header's sum): a tap with offloads
 // never needs more, and a link without them completes it at its edge.
 
-/// Sends a segment. `mss` cuts a super-frame's payload. False when the link is full.
+/// Sends a segment. `mss` cuts a super-frame's payload; `ecn` is the IP header's codepoint (RFC 3168 section 5). False when the link is full.
 func emitTCP<O: Outside & ~Copyable>(
     key: FlowKey, mac: MACAddress, seq: SequenceNumber, ack: SequenceNumber, flags: TCPFlags, window: UInt16,
-    options: TCPOptions, mss: Int, piece: Connection.Piece?, shared: inout TCPShared, outside: inout O
+    options: TCPOptions, mss: Int, piece: Connection.Piece?, urgentPointer: UInt16 = 0, ecn: UInt8 = 0,
+    shared: inout TCPShared, outside: inout O
 ) -> Bool {
     let isV4 = key.isV4
     let length = piece?.count ?? 0
@@ -25,13 +26,13 @@ func emitTCP<O: Outside & ~Copyable>(
         if isV4 {
             _ = IPv4Header(
                 source: key.remote.address, destination: key.guest.address, protocol: IPProtocol.tcp,
-                payloadLength: segmentLength, timeToLive: 64, trafficClass: 0, identification: identification,
+                payloadLength: segmentLength, timeToLive: 64, trafficClass: ecn, identification: identification,
                 dontFragment: true, moreFragments: false, fragmentOffset: 0
             ).write(to: &header, at: 14)
         } else {
             _ = IPv6Header(
                 source: key.remote.address, destination: key.guest.address, nextHeader: IPProtocol.tcp,
-                payloadLength: segmentLength, hopLimit: 64, trafficClass: 0, flowLabel: 0
+                payloadLength: segmentLength, hopLimit: 64, trafficClass: ecn, flowLabel: 0
             ).write(to: &header, at: 14)
         }
         let partial = Checksum.fold(
@@ -40,7 +41,7 @@ func emitTCP<O: Outside & ~Copyable>(
                 length: segmentLength))
         _ = TCPHeader(
             sourcePort: key.remote.port, destinationPort: key.guest.port, sequence: seq, acknowledgment: ack,
-            flags: flags, window: window, checksum: partial, urgentPointer: 0
+            flags: flags, window: window, checksum: partial, urgentPointer: urgentPointer
         ).write(to: &header, at: transport, optionsLength: optionsLength)
     }
 

@@ -19,6 +19,8 @@ extension Connection {
             snd.shift = min(shift, 14)
             rcv.shift = TCPLimits.windowShift
         }
+        // RFC 3168 section 6.1.1: an ECN-setup SYN has both bits.
+        if syn.isECNSetup { flags.insert(.ecn) }
         if syn.options.sackPermitted { flags.insert(.sackPermitted) }
         if let timestamps = syn.options.timestamps {
             flags.insert(.timestamps)
@@ -34,7 +36,7 @@ extension Connection {
     /// The host's socket is connected: SYN-RECEIVED, and our SYN-ACK goes out.
     mutating func answer<O: Outside & ~Copyable>(now: Instant, shared: inout TCPShared, outside: inout O) {
         state = .synReceived
-        flags.insert(.watchesRead)
+        flags.formUnion([.watchesRead, .watchesUrgent])
         snd.una = snd.iss
         snd.nxt = snd.iss + 1
         snd.wl2 = snd.iss
@@ -42,5 +44,12 @@ extension Connection {
         sendSynAck(now: now, shared: &shared, outside: &outside)
         retransmitAt = now + TCPLimits.initialRTO
         restartKeepAlive(at: now)
+    }
+}
+
+extension Segment {
+    /// An ECN-setup SYN (RFC 3168 section 6.1.1).
+    var isECNSetup: Bool {
+        flags.contains(.syn) && flags.contains(.ece) && flags.contains(.cwr) && !flags.contains(.ack)
     }
 }

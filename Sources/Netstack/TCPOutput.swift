@@ -87,7 +87,8 @@ extension Connection {
                 else { return false }
                 count = 1
             } else {
-                let want = min(range.right - range.left, max(room, snd.mss))
+                var want = min(range.right - range.left, max(room, snd.mss))
+                if shared.flights[flight].urgentEnd > range.left { want = min(want, snd.mss) }
                 guard let piece = piece(at: range.left, length: min(want, finAt - range.left), in: shared) else {
                     return true
                 }
@@ -173,7 +174,11 @@ extension Connection {
         let length = min(waiting, room)
         // Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): a runt only when it is all there is.
         if length < snd.mss, length < waiting, snd.nxt != snd.una, length * 2 < snd.maxWindow { return .nothing }
-        guard let piece = nextPiece(length: length, in: &shared) else { return .nothing }
+        // URG and CWR are of one segment: cut by the link they would be on each.
+        let isWhole = flags.contains(.windowReduced) || shared.flights[flight].urgentEnd > snd.nxt
+        guard let piece = nextPiece(length: isWhole ? min(length, snd.mss) : length, in: &shared) else {
+            return .nothing
+        }
         guard sendData(piece, seq: snd.nxt, now: now, shared: &shared, outside: &outside) else { return .blocked }
         noteSent(piece.count, now: now, shared: &shared)
         frames += 1
@@ -227,6 +232,20 @@ extension Connection {
             chunk = fresh
         }
         let at = chunk == tail ? tailFill : 0
+        if flags.contains(.hostUrgent) {
+            switch outside.receiveUrgent(id) {
+            case .here(let byte):
+                var space = shared.pool.space(chunk, at..<at + 1)
+                space.store(u8: byte, at: 0)
+                append(chunk, at + 1, shared: &shared)
+                queuedEnd += 1
+                shared.flights[flight].urgentEnd = queuedEnd
+                flags.remove(.hostUrgent)
+                return .filled
+            case .ahead: break
+            case .none: flags.remove(.hostUrgent)
+            }
+        }
         let length = min(room, superSize - at)
         var space = shared.pool.space(chunk, at..<at + length)
         let result = outside.receive(id, into: &space)
@@ -246,7 +265,8 @@ extension Connection {
         }
         // A short read has emptied the socket, so the next one would only say EAGAIN; readiness is level-triggered and tells
         // of what comes, the end included.
-        if count < length { flags.remove(.hostReadable) }
+        // A read stops at an urgent byte, too.
+        if count < length, !flags.contains(.hostUrgent) { flags.remove(.hostReadable) }
         append(chunk, at + min(count, length), shared: &shared)
         queuedEnd += min(count, length)
         return .filled
@@ -299,10 +319,16 @@ extension Connection {
         // Nothing to read for until the window opens when the socket is known to be readable.
         let read = !flags.contains(.hostReadable) && !flags.contains(.hostEnded)
         let write = flags.contains(.hostFull)
-        guard read != flags.contains(.watchesRead) || write != flags.contains(.watchesWrite) else { return }
+        // Readiness is level-triggered: an urgent byte that is known of would wake us until it is read.
+        let urgent = !flags.contains(.hostUrgent) && !flags.contains(.hostEnded)
+        guard
+            read != flags.contains(.watchesRead) || write != flags.contains(.watchesWrite)
+                || urgent != flags.contains(.watchesUrgent)
+        else { return }
+        if urgent { flags.insert(.watchesUrgent) } else { flags.remove(.watchesUrgent) }
         if read { flags.insert(.watchesRead) } else { flags.remove(.watchesRead) }
         if write { flags.insert(.watchesWrite) } else { flags.remove(.watchesWrite) }
-        outside.watch(id, read: read, write: write)
+        outside.watch(id, read: read, write: write, urgent: urgent)
     }
 
     // MARK: Segments
@@ -359,6 +385,19 @@ extension Connection {
             if hold != .max, !shared.holds[hold].early.isEmpty { reportEarly(shared.holds[hold], in: &options) }
         }
 
+        var control = control
+        var urgentPointer: UInt16 = 0
+        var ecn: UInt8 = 0
+        if flight != .max, !isSyn {
+            // RFC 9293 section 3.8.5: from the moment that it is known until it is acknowledged.
+            let urgent = shared.flights[flight].urgentEnd - seq
+            if urgent > 0 {
+                control = TCPFlags(rawValue: control.rawValue | TCPFlags.urg.rawValue)
+                urgentPointer = UInt16(clamping: urgent)
+            }
+        }
+        if flags.contains(.ecn) { markSegment(&control, &ecn, isNew: piece != nil && seq == snd.nxt) }
+
         let edge = rcv.nxt + shared.window(held: heldBytes(in: shared), wanted: wantedWindow)
         let newEdge = edge > rcv.edge ? edge : rcv.edge
         // RFC 7323 section 2.2: the window in a SYN is never scaled.
@@ -366,8 +405,9 @@ extension Connection {
         let window = UInt16(clamping: max(0, newEdge - rcv.nxt) >> shift)
         let sent = emitTCP(
             key: key, mac: guestMAC, seq: seq, ack: rcv.nxt, flags: control, window: window, options: options,
-            mss: snd.mss, piece: piece, shared: &shared, outside: &outside)
+            mss: snd.mss, piece: piece, urgentPointer: urgentPointer, ecn: ecn, shared: &shared, outside: &outside)
         guard sent else { return false }
+        if control.contains(.cwr) { flags.remove(.windowReduced) }
         // What the guest can know of the edge is what survived the shift.
         let told = rcv.nxt + (Int(window) << shift)
         if told > rcv.edge { rcv.edge = told }
@@ -375,6 +415,19 @@ extension Connection {
         flags.remove(.ackNow)
         ackAt = .never
         return true
+    }
+
+    /// RFC 3168 section 6.1: ECE echoes a mark, on a SYN-ACK it agrees to ECN; CWR and ECT(0) are for new text only.
+    @inline(__always)
+    private func markSegment(_ control: inout TCPFlags, _ ecn: inout UInt8, isNew: Bool) {
+        if control.contains(.syn) ? control.contains(.ack) : flags.contains(.echoesMark) {
+            control = TCPFlags(rawValue: control.rawValue | TCPFlags.ece.rawValue)
+        }
+        guard isNew else { return }
+        ecn = 2
+        if flags.contains(.windowReduced) {
+            control = TCPFlags(rawValue: control.rawValue | TCPFlags.cwr.rawValue)
+        }
     }
 
     /// RFC 2018 section 4: the newest block first; three fit beside timestamps, four without. A D-SACK stands before them (RFC 2883
@@ -394,7 +447,7 @@ extension Connection {
     /// RFC 7323 section 4.1: a clock of milliseconds, offset per connection so that it tells nothing of the host.
     @inline(__always)
     func timestamp(at now: Instant) -> UInt32 {
-        UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ UInt32(truncatingIfNeeded: hash)
+        UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ stampOrigin
     }
 
     mutating func sendReset<O: Outside & ~Copyable>(

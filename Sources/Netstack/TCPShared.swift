@@ -62,6 +62,8 @@ package struct TCPCounters: Sendable, Equatable {
     package var probes: UInt64 = 0
     package var outOfOrder: UInt64 = 0
     package var challengeAcks: UInt64 = 0
+    /// Segments of the guest that a router had marked (CE).
+    package var marked: UInt64 = 0
     package var resetsReceived: UInt64 = 0
     package var resetsSent: UInt64 = 0
     package var starved: UInt64 = 0

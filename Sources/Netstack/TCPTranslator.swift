@@ -34,10 +34,16 @@ package struct TCPTranslator: ~Copyable {
     var opening: [UInt32] = []
     let limits: Configuration.Limits
     let secret: UInt64
+    /// Key of `setInitialNumbers`.
+    private let numbersKey: (UInt64, UInt64)
 
     init(_ configuration: Configuration, secret: UInt64) {
         limits = configuration.limits
         self.secret = secret
+        // Apart from the tables' secret, of which collisions tell.
+        var derived = SipHash(key: (secret, 0x6973_6e73))
+        var other = derived
+        numbersKey = (derived.finish(1, length: 1), other.finish(2, length: 1))
         connections = Slab(capacity: limits.connections)
         timers = TimerHeap(capacity: limits.connections)
         timeWaits = TimeWaitTable(capacity: limits.timeWaits)
@@ -124,7 +130,7 @@ package struct TCPTranslator: ~Copyable {
         }
         var connection = Connection(key: key, hash: hash, guestMAC: mac)
         connection.negotiate(segment, mtu: shared.mtu)
-        connection.snd.iss = initialSequence(hash: hash, now: now)
+        setInitialNumbers(of: &connection, now: now)
         guard let index = connections.insert(connection) else {
             counters.drop(.connectionsFull)
             outside.note(.tableFull(.connections))
@@ -169,12 +175,13 @@ package struct TCPTranslator: ~Copyable {
         }
     }
 
-    /// RFC 6528: a clock of 4 microseconds plus a keyed hash of the endpoints.
-    func initialSequence(hash: UInt64, now: Instant) -> SequenceNumber {
-        let mixed = (hash ^ secret).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15)
-        return SequenceNumber(
-            rawValue: UInt32(truncatingIfNeeded: mixed.high ^ mixed.low)
-                &+ UInt32(truncatingIfNeeded: now.nanoseconds / 4000))
+    /// RFC 6528: a clock of 4 microseconds plus a pseudorandom function of the endpoints. Its other half sets the timestamps'
+    /// origin (RFC 7323 section 5.4): one for each pair of endpoints, so that they grow from one connection to the next.
+    func setInitialNumbers(of connection: inout Connection, now: Instant) {
+        let random = connection.key.pseudorandom(key: numbersKey)
+        connection.snd.iss = SequenceNumber(
+            rawValue: UInt32(truncatingIfNeeded: random) &+ UInt32(truncatingIfNeeded: now.nanoseconds / 4000))
+        connection.stampOrigin = UInt32(truncatingIfNeeded: random >> 32)
     }
 
     // MARK: From the host
@@ -220,6 +227,13 @@ package struct TCPTranslator: ~Copyable {
     mutating func hostReadable(_ id: FlowID) {
         guard let index = connections.find(id) else { return }
         connections[index].flags.insert(.hostReadable)
+        enqueue(index)
+    }
+
+    /// The socket has an urgent byte somewhere in what it received.
+    mutating func hostUrgent(_ id: FlowID) {
+        guard let index = connections.find(id) else { return }
+        connections[index].flags.formUnion([.hostUrgent, .hostReadable])
         enqueue(index)
     }
 

@@ -16,6 +16,7 @@ struct TimeWaitRecord: BitwiseCopyable {
     let window: UInt16
     let timestamps: Bool
     let tsRecent: UInt32
+    let stampOrigin: UInt32
     var expires: Instant
 }
 
@@ -46,7 +47,7 @@ struct TimeWaitTable: ~Copyable {
             rcvNxt: connection.rcv.nxt,
             window: UInt16(clamping: connection.receiveWindow >> Int(connection.rcv.shift)),
             timestamps: connection.flags.contains(.timestamps),
-            tsRecent: connection.rcv.tsRecent, expires: now + TCPLimits.timeWait)
+            tsRecent: connection.rcv.tsRecent, stampOrigin: connection.stampOrigin, expires: now + TCPLimits.timeWait)
         guard let index = records.insert(record) else { return }
         table.insert(record.hash, index)
         timers.set(index, record.expires)
@@ -80,7 +81,7 @@ struct TimeWaitTable: ~Copyable {
         if record.timestamps {
             options.timestamps = (
                 value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
-                    &+ UInt32(truncatingIfNeeded: record.hash),
+                    &+ record.stampOrigin,
                 echoReply: record.tsRecent
             )
         }

@@ -20,6 +20,7 @@ import Wire
 
 extension Connection {
     /// The window that this connection would offer if the pool were empty.
+    @inline(__always)
     var wantedWindow: Int { TCPLimits.receiveWindow << Int(rcv.grade) }
 
     /// After in-order text arrived.
@@ -39,10 +40,12 @@ extension Connection {
 
 extension TCPShared {
     /// Bytes of one connection that may wait in the pool, in one direction; always enough for a super-frame.
+    @inline(__always)
     var share: Int { max(ChunkPool.chunkSize, min(TCPLimits.largestWindow, pool.free * (ChunkPool.chunkSize / 8))) }
 
     /// The window a connection with `held` undelivered bytes may offer, if it wants `wanted`. When the pool runs low, everybody gets
     /// less (RFC 9293 section 3.8.6: the receiver decides).
+    @inline(__always)
     func window(held: Int, wanted: Int) -> Int {
         let free = pool.free
         let whole: Int

@@ -18,6 +18,8 @@ package struct GuestTCP {
         /// Sends D-SACKs (RFC 2883).
         package var reportsDuplicates = true
         package var timestamps = true
+        /// Offers ECN (RFC 3168); `echoesMark` says when it claims to have seen marks.
+        package var ecn = false
         package var receiveBuffer = 256 * 1024
         /// Bytes that the application reads per `readInterval`; nil: everything at once; 0: nothing.
         package var readSize: Int?
@@ -60,6 +62,7 @@ package struct GuestTCP {
     /// When false nothing is answered and no timer runs: the guest is gone.
     package var isAlive = true
     package var closes: Bool
+    package var echoesMark = false
 
     private let address: IPAddress
     private let mac: MACAddress
@@ -133,9 +136,9 @@ package struct GuestTCP {
     package var next: Instant { isAlive ? min(timerAt, min(ackAt, readAt)) : .never }
 
     /// More for the peer.
-    package mutating func write(_ bytes: [UInt8], at now: Instant) {
+    package mutating func write(_ bytes: [UInt8], at now: Instant, silently: Bool = false) {
         stream += bytes
-        pump(now)
+        if !silently { pump(now) }
     }
 
     // MARK: Events
@@ -152,7 +155,7 @@ package struct GuestTCP {
         var syn = TCPOptions(
             maximumSegmentSize: UInt16(options.mss), windowScale: options.windowScale, sackPermitted: options.sack)
         if options.timestamps { syn.timestamps = (value: clock(now), echoReply: 0) }
-        emit([.syn], number: 0, 0..<0, syn, now)
+        emit(options.ecn ? [.syn, .ece, .cwr] : [.syn], number: 0, 0..<0, syn, now)
         nxt = 1
         highest = 1
         timerAt = now + (rto << Int64(min(backoff, 6)))
@@ -610,6 +613,7 @@ package struct GuestTCP {
         var parsed = given
         let isSyn = flags.contains(.syn)
         let acknowledges = flags.contains(.ack)
+        let flags = echoesMark && !isSyn ? flags.union(.ece) : flags
         if usesTimestamps, acknowledges { parsed.timestamps = (value: clock(now), echoReply: tsRecent) }
         let shift = usesScale && !isSyn ? Int(options.windowScale ?? 0) : 0
         let window = min(65_535, myWindow >> shift)
@@ -628,7 +632,7 @@ package struct GuestTCP {
     /// A segment of any content, for tests that forge.
     package mutating func frame(
         _ flags: TCPFlags, _ sequence: SequenceNumber, _ ack: SequenceNumber, _ window: UInt16, _ parsed: TCPOptions,
-        _ range: Range<Int>
+        _ range: Range<Int>, urgentPointer: UInt16 = 0, trafficClass: UInt8 = 0
     ) {
         let transport = options.isV4 ? 34 : 54
         let header = transport + 20 + parsed.length
@@ -640,13 +644,14 @@ package struct GuestTCP {
             if options.isV4 {
                 IPv4Header(
                     source: address, destination: options.remote.address, protocol: IPProtocol.tcp,
-                    payloadLength: segment, timeToLive: 64, trafficClass: 0, identification: 0, dontFragment: true,
+                    payloadLength: segment, timeToLive: 64, trafficClass: trafficClass, identification: 0,
+                    dontFragment: true,
                     moreFragments: false, fragmentOffset: 0
                 ).write(to: &span, at: 14)
             } else {
                 IPv6Header(
                     source: address, destination: options.remote.address, nextHeader: IPProtocol.tcp,
-                    payloadLength: segment, hopLimit: 64, trafficClass: 0, flowLabel: 0
+                    payloadLength: segment, hopLimit: 64, trafficClass: trafficClass, flowLabel: 0
                 ).write(to: &span, at: 14)
             }
             parsed.write(to: &span, at: transport + 20)
@@ -655,7 +660,7 @@ package struct GuestTCP {
                     source: address, destination: options.remote.address, protocol: IPProtocol.tcp, length: segment))
             TCPHeader(
                 sourcePort: options.sourcePort, destinationPort: options.remote.port, sequence: sequence,
-                acknowledgment: ack, flags: flags, window: window, checksum: partial, urgentPointer: 0
+                acknowledgment: ack, flags: flags, window: window, checksum: partial, urgentPointer: urgentPointer
             ).write(to: &span, at: transport, optionsLength: parsed.length)
             if !range.isEmpty { span.copy(from: stream.raw.extracting(range), at: header) }
         }

@@ -30,6 +30,8 @@ package struct HostScript: Sendable {
     package var failsAfter: Int?
     /// The socket fails to receive once its stream is read to the end.
     package var receiveError: HostError?
+    /// Which bytes of the stream are urgent.
+    package var urgent: [Int] = []
     package init() {}
 }
 
@@ -41,6 +43,8 @@ package struct HostSocket {
     package var connectAt = Instant.never
     /// What the core sent.
     package var received: [UInt8] = []
+    /// Which of it was urgent.
+    package var receivedUrgent: [Int] = []
     /// How much of it the peer has read.
     package var read = 0
     package var readAt = Instant.never
@@ -49,6 +53,7 @@ package struct HostSocket {
     package var sends = 0
     package var watchesRead = false
     package var watchesWrite = false
+    package var watchesUrgent = true
     package var guestEnded = false
     package var endSeen = false
     package var closed = false
@@ -58,6 +63,10 @@ package struct HostSocket {
     package var isReadable: Bool {
         guard connected, !closed, !endSeen else { return false }
         return given < script.stream.count || script.receiveError != nil || hasEnded
+    }
+    /// The next urgent byte that is not read.
+    package var urgentNext: Int? {
+        connected && !closed ? script.urgent.first { $0 >= given && $0 < script.stream.count } : nil
     }
     var hasEnded: Bool { script.ends && (!script.endsAfterGuest || guestEnded) }
     /// Like a real socket: writable when a third of the buffer is free.
@@ -133,7 +142,11 @@ package struct ScriptedHost: Outside {
     package mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
         guard let i = index[flow], !sockets[i].closed else { return .failed(.other(9)) }
         let script = sockets[i].script
-        let count = min(space.byteCount, script.stream.count - sockets[i].given, script.largestReceive)
+        var count = min(space.byteCount, script.stream.count - sockets[i].given, script.largestReceive)
+        // A read stops at an urgent byte.
+        if let urgent = sockets[i].urgentNext, urgent > sockets[i].given {
+            count = min(count, urgent - sockets[i].given)
+        }
         guard count > 0 else {
             if let error = script.receiveError { return .failed(error) }
             guard sockets[i].hasEnded else { return .wouldBlock }
@@ -145,6 +158,21 @@ package struct ScriptedHost: Outside {
         space.copy(from: stream.raw.extracting(from..<from + count), at: 0)
         sockets[i].given += count
         return .done(count)
+    }
+
+    package mutating func sendUrgent(_ flow: FlowID, _ byte: UInt8) -> HostResult {
+        guard let i = index[flow], !sockets[i].closed else { return .failed(.other(9)) }
+        let bytes = [byte]
+        let result = send(flow, bytes.raw)
+        if case .done = result { sockets[i].receivedUrgent.append(sockets[i].received.count - 1) }
+        return result
+    }
+
+    package mutating func receiveUrgent(_ flow: FlowID) -> UrgentByte {
+        guard let i = index[flow], let urgent = sockets[i].urgentNext else { return .none }
+        guard urgent == sockets[i].given else { return .ahead }
+        sockets[i].given += 1
+        return .here(sockets[i].script.stream[urgent])
     }
 
     package mutating func shutdownWrite(_ flow: FlowID) {
@@ -160,10 +188,11 @@ package struct ScriptedHost: Outside {
         index[flow] = nil
     }
 
-    package mutating func watch(_ flow: FlowID, read: Bool, write: Bool) {
+    package mutating func watch(_ flow: FlowID, read: Bool, write: Bool, urgent: Bool) {
         guard let i = index[flow] else { return }
         sockets[i].watchesRead = read
         sockets[i].watchesWrite = write
+        sockets[i].watchesUrgent = urgent
     }
 
     // Datagrams are another simulation's business.

@@ -185,6 +185,10 @@ package struct Simulation: ~Copyable {
                 busy = true
                 continue
             }
+            if socket.watchesUrgent, socket.urgentNext != nil {
+                core.hostUrgent(socket.flow)
+                busy = true
+            }
             if socket.watchesRead, socket.isReadable {
                 core.hostReadable(socket.flow)
                 busy = true

@@ -87,6 +87,12 @@ ssize_t host_send(int fd, const void *bytes, size_t length);
 // Receives up to `count` (16 at most) datagrams, each into `stride` bytes of `space`; their lengths go to `lengths`. Returns how many.
 int host_receive_many(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count);
 ssize_t host_receive(int fd, void *space, size_t length);
+// One byte as urgent data; over a socket pair, which has another idea of it, as an ordinary one.
+ssize_t host_send_urgent(int fd, uint8_t byte);
+// Whether an urgent byte is among those received and not read (POLLPRI).
+int host_urgent_waits(int fd);
+// 1: the urgent byte was next in the stream and is read; 2: others come before it; 0: there is none.
+int host_receive_urgent(int fd, uint8_t *byte);
 void host_shutdown_write(int fd);
 
 // How often the calling thread has lost its core to another one (getrusage(2), ru_nivcsw).

@@ -27,6 +27,7 @@ struct RecordingOutside: Outside {
         case shutdownWrite(FlowID)
         case close(FlowID, reset: Bool)
         case watch(FlowID, read: Bool, write: Bool)
+        case sendUrgent(FlowID, UInt8)
         case openDatagram(FlowID, isV4: Bool, preferredPort: UInt16)
         case sendDatagram(FlowID, HostTarget, [UInt8], DatagramOptions)
         case sendServed(UInt32, DatagramPath, Endpoint, [UInt8], size: Int, DatagramOptions)
@@ -119,11 +120,18 @@ struct RecordingOutside: Outside {
         return .done(count)
     }
 
+    mutating func sendUrgent(_ flow: FlowID, _ byte: UInt8) -> HostResult {
+        calls.append(.sendUrgent(flow, byte))
+        return .done(1)
+    }
+
+    mutating func receiveUrgent(_ flow: FlowID) -> UrgentByte { .none }
+
     mutating func shutdownWrite(_ flow: FlowID) { calls.append(.shutdownWrite(flow)) }
 
     mutating func close(_ flow: FlowID, reset: Bool) { calls.append(.close(flow, reset: reset)) }
 
-    mutating func watch(_ flow: FlowID, read: Bool, write: Bool) {
+    mutating func watch(_ flow: FlowID, read: Bool, write: Bool, urgent: Bool) {
         calls.append(.watch(flow, read: read, write: write))
     }
 
