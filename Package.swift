@@ -48,6 +48,10 @@ let package = Package(
         module("Simnet", ["Netstack", "Resolver", "Wire"]),
         .executableTarget(
             name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", log, arguments], swiftSettings: rules),
+        // Fixed frames through the core, for scripts/count-instructions.
+        .executableTarget(
+            name: "instructions", dependencies: ["Netstack", "Resolver", "Simnet", "Wire"], path: "bench/Instructions",
+            swiftSettings: rules),
         tests("WireTests", ["Wire", "Simnet"]),
         tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt"]),
         tests("SimnetTests", ["Simnet", "Netstack"]),

@@ -662,7 +662,8 @@ package struct GuestTCP {
                 sourcePort: options.sourcePort, destinationPort: options.remote.port, sequence: sequence,
                 acknowledgment: ack, flags: flags, window: window, checksum: partial, urgentPointer: urgentPointer
             ).write(to: &span, at: transport, optionsLength: parsed.length)
-            if !range.isEmpty { span.copy(from: stream.raw.extracting(range), at: header) }
+            // Forged text beyond the stream is zeros.
+            if range.upperBound <= stream.count { span.copy(from: stream.raw.extracting(range), at: header) }
         }
         var offload = OffloadHeader()
         offload.needsChecksum = true

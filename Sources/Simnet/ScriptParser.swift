@@ -109,7 +109,7 @@ package struct ScriptParser {
 
     private func seconds(_ word: Substring) throws(ScriptError) -> Int64 {
         guard let value = Double(word), value >= 0, value < 1e6 else { throw error("'\(word)' is not a time") }
-        return Int64((value * 1e9).rounded())
+        return Int64(value * 1e9 + 0.5)
     }
 
     private func action(_ words: inout ArraySlice<Substring>) throws(ScriptError) -> [ScriptAction] {
