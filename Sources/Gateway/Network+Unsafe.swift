@@ -28,7 +28,8 @@ package final class Network {
     private var sockets: HostSockets
     private let names: NameService
     private let logger: Logger
-    private let tapPoll: Poll
+    private let tapPoll: Poll?
+    private let machines: VirtualSwitch?
     private let prepare: Prepare
     private let idle: Idle
     private var timer: DeadlineTimer
@@ -52,8 +53,7 @@ package final class Network {
     /// Bytes read before a flush: the guest's window must see ACKs evenly, not in lumps.
     private static let bytesPerFlush = 192 * 1024
 
-    /// - Parameter tap: a tap opened with IFF_VNET_HDR and a header of 10 bytes, non-blocking; the network owns it.
-    package init(configuration: NetworkConfiguration, tap: Int32, logger: Logger) throws {
+    package init(configuration: NetworkConfiguration, guest: NetworkGuest, logger: Logger) throws {
         let capture = try configuration.capturePath.map { path in try CaptureFile(path: path) }
         loop = try EventLoop()
         unsafe box = .allocate(capacity: 1)
@@ -65,11 +65,25 @@ package final class Network {
         var random = SystemRandomNumberGenerator()
         core = Core(configuration.core, seed: random.next(), at: Instant(nanoseconds: monotonicNanoseconds()))
         names = NameService(loop: loop, configuration: configuration, logger: logger)
+        let tap: Int32
+        switch guest {
+        case .tap(let fd):
+            tap = fd
+            machines = nil
+            tapPoll = try unsafe Poll(loop: loop, fd: fd, context: context, token: 0, callback: onTap)
+        case .machines(let addresses, let isolates):
+            tap = -1
+            tapPoll = nil
+            machines = try unsafe VirtualSwitch(
+                addresses, loop: loop, context: context, callback: onMachine,
+                gatewayMAC: configuration.core.gatewayMAC, mtu: configuration.core.mtu, isolates: isolates,
+                seed: random.next(), logger: logger)
+        }
         sockets = try unsafe HostSockets(
             loop: loop, context: context, onStream: onStream, onDatagram: onDatagram,
-            link: GuestLink(tap: GuestTap(fd: tap), capture: capture), notices: Notices(logger: logger), names: names,
+            link: GuestLink(tap: GuestTap(fd: tap), machines: machines, capture: capture),
+            notices: Notices(logger: logger), names: names,
             ports: PortListeners(configuration.forwards, loop: loop, context: context, callback: onPort))
-        tapPoll = try unsafe Poll(loop: loop, fd: tap, context: context, token: 0, callback: onTap)
         prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: onTurnEnd)
         idle = unsafe Idle(loop: loop, context: context, token: 0, callback: nothing)
         timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
@@ -89,11 +103,13 @@ package final class Network {
 
     /// Blocks until `stop` or until the link is gone.
     package func run() {
-        tapPoll.start(.readable)
+        tapPoll?.start(.readable)
+        machines?.start()
         sockets.ports.start()
         prepare.start()
         loop.run()
         sockets.closeAll()
+        machines?.close()
         names.close()
         sockets.link.capture?.close()
         loop.close()
@@ -105,7 +121,12 @@ package final class Network {
 
     // MARK: Events
 
-    fileprivate func receiveFrames(status: Int32) {
+    fileprivate func tapReady(_ events: PollEvents, status: Int32) {
+        if events.contains(.writable) { core.linkHasRoom() }
+        if status != 0 || events.contains(.readable) { receiveFrames(status: status) }
+    }
+
+    private func receiveFrames(status: Int32) {
         guard status == 0 else { return linkGone() }
         var now = self.now
         var sinceFlush = 0
@@ -143,8 +164,47 @@ package final class Network {
 
     private func linkGone() {
         logger.info("the sandbox's interface is gone")
-        tapPoll.stop()
+        tapPoll?.stop()
         loop.stop()
+    }
+
+    /// A machine has come, has sent, or takes frames again.
+    fileprivate func machineReady(_ event: LinkEvent, _ events: PollEvents, status: Int32) {
+        guard let machines else { return }
+        let now = self.now
+        busyPoll.eventCame(at: now)
+        let port: Int
+        switch event {
+        case .listener(let index): return machines.accept(index)
+        case .link(let index): port = index
+        }
+        if status < 0 { machines.fail(port) }
+        if events.contains(.writable), machines.drain(port) { core.linkHasRoom() }
+        if events.contains(.readable) {
+            machines.read(port)
+            receiveMachineFrames(machines, now)
+            sockets.endTrain()
+        }
+        if machines.isForsaken { linkGone() }
+    }
+
+    private func receiveMachineFrames(_ machines: VirtualSwitch, _ start: Instant) {
+        var now = start
+        var sinceFlush = 0
+        while let range = machines.next() {
+            // The frame lies in the switch's buffer until its next read.
+            let frame = unsafe _overrideLifetime(machines.frame(range), copying: ())
+            if sockets.link.capture != nil { sockets.link.record(frame, RawSpan()) }
+            sockets.link.bytes &+= UInt64(range.count)
+            core.receive(frame, offload: machines.offload, at: now, outside: &sockets)
+            sinceFlush += range.count
+            if sinceFlush >= Self.bytesPerFlush {
+                core.flush(at: now, outside: &sockets)
+                machines.flush()
+                sinceFlush = 0
+                now = self.now
+            }
+        }
     }
 
     fileprivate func streamReady(_ flow: FlowID, _ events: PollEvents, status: Int32) {
@@ -265,6 +325,9 @@ package final class Network {
         let now = self.now
         giveAnswers(now)
         let turn = core.endTurn(at: now, outside: &sockets)
+        machines?.flush()
+        // A tap says when it has room; a machine's link is watched by the switch.
+        tapPoll?.start(turn.waitsForLink ? .readableWritable : .readable)
         keepCapture()
         let looksAgain = busyPoll.looksAgain(
             at: now, bytes: sockets.link.bytes, preemptions: host_preemptions(), crowded: runQueue.isCrowded)
@@ -300,14 +363,18 @@ private func network(_ context: UnsafeMutableRawPointer) -> Network? {
     unsafe context.assumingMemoryBound(to: Unmanaged<Network>?.self).pointee?.takeUnretainedValue()
 }
 
-private let onTap: PollCallback = { context, _, _, status in
-    unsafe network(context)?.receiveFrames(status: status)
+private let onTap: PollCallback = { context, _, events, status in
+    unsafe network(context)?.tapReady(PollEvents(rawValue: events), status: status)
 }
 private let onStream: PollCallback = { context, token, events, status in
     unsafe network(context)?.streamReady(FlowID(rawValue: token), PollEvents(rawValue: events), status: status)
 }
 private let onDatagram: PollCallback = { context, token, _, status in
     unsafe network(context)?.datagramReady(FlowID(rawValue: token), status: status)
+}
+private let onMachine: PollCallback = { context, token, events, status in
+    unsafe network(context)?.machineReady(
+        LinkEvent(token: token), PollEvents(rawValue: events), status: status)
 }
 private let onPort: PollCallback = { context, token, _, status in
     unsafe network(context)?.portReady(Int(token), status: status)

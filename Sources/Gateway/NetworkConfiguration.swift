@@ -1,6 +1,14 @@
 package import Netstack
 package import Wire
 
+/// Whom a network is for.
+package enum NetworkGuest: Sendable {
+    /// A sandbox: a tap opened with IFF_VNET_HDR and a header of 10 bytes, non-blocking; the network owns it.
+    case tap(Int32)
+    /// Virtual machines, kept apart from one another if `isolates`.
+    case machines([LinkAddress], isolates: Bool)
+}
+
 /// Everything a `Network` needs to know, as the command line or a file gave it.
 package struct NetworkConfiguration: Sendable {
     /// The guest's side: addresses, MTU, limits.

@@ -157,7 +157,7 @@ extension PortUnavailable {
         case EAFNOSUPPORT:
             description = "-p \(forward.text): the host has no \(forward.host.address.isV4 ? "IPv4" : "IPv6")"
         default:
-            description = "-p \(forward.text): cannot listen on \(place): \(unsafe String(cString: strerror(code)))"
+            description = "-p \(forward.text): cannot listen on \(place): \(errorText(code))"
         }
     }
 }

@@ -5,7 +5,8 @@ package import Wire
 //
 //   request for                          answer
 //   gateway, host's alias                the gateway's MAC, to probes too: the address is taken (RFC 5227 section 2.1.1)
-//   another address of the subnet        the gateway's MAC, so that the guest learns "host unreachable" at once
+//   another address of the subnet        the gateway's MAC, so that the guest learns "host unreachable" at once; none when
+//                                        several guests share the link
 //   ... that the guest probes or         none: the address is the guest's to take (RFC 5227 section 2.1.1, 2.3)
 //       announces as its own
 //   the configured guest address         none: it is not ours
@@ -33,7 +34,8 @@ package struct ARPResponder: ~Copyable {
         let isOurs = target == family.gateway || target == family.hostAlias
         if !isOurs {
             let sender = request.senderAddress
-            guard family.prefix.contains(target), target != family.guest, target != family.prefix.network,
+            guard !configuration.hasManyStations, family.prefix.contains(target), target != family.guest,
+                target != family.prefix.network,
                 target != family.prefix.broadcast,
                 // A probe has an unspecified sender, an announcement is for the sender's own address.
                 !sender.isUnspecified, sender != target

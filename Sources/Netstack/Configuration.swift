@@ -30,6 +30,8 @@ package struct Configuration: Sendable {
     package var mtu: Int
     /// Lets the host's alias reach the host's loopback.
     package var hostLoopback: Bool
+    /// Several guests share the link: who is not ours may be another's.
+    package var hasManyStations = false
     /// Search list handed to the guest by DHCP and router advertisements.
     package var searchDomains: [String]
     /// How the window towards the guest grows and shrinks.

@@ -103,6 +103,8 @@ extension Core {
         package var nextDeadline: Instant
         /// There is more to send as soon as the shell has had its other business: do not sleep.
         package var hasPendingOutput: Bool
+        /// There is more to send when the link has room: tell by `linkHasRoom`.
+        package var waitsForLink: Bool
     }
 
     /// `advance` if a deadline has come, and `flush`: the usual end of a turn. One call, since each look at a computed property of
@@ -110,12 +112,19 @@ extension Core {
     package mutating func endTurn<O: Outside & ~Copyable>(at now: Instant, outside: inout O) -> TurnEnd {
         if nextDeadline <= now { advance(to: now, outside: &outside) }
         flush(at: now, outside: &outside)
-        return TurnEnd(nextDeadline: nextDeadline, hasPendingOutput: hasPendingOutput)
+        return TurnEnd(nextDeadline: nextDeadline, hasPendingOutput: hasPendingOutput, waitsForLink: waitsForLink)
     }
 
     /// There is more to send as soon as the shell has had its other business: do not sleep.
     @inline(__always)
     package var hasPendingOutput: Bool { tcp.hasQueued }
+
+    /// There is more to send when the link has room.
+    @inline(__always)
+    package var waitsForLink: Bool { tcp.isStalled }
+
+    /// The link, or one of those behind it, takes frames again.
+    package mutating func linkHasRoom() { tcp.linkHasRoom() }
 
     /// When `advance` must be called next; may be early, never late.
     @inline(__always)

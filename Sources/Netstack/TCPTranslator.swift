@@ -24,6 +24,8 @@ package struct TCPTranslator: ~Copyable {
     /// Connections with something to send, each once (Flags.queued).
     private var queue: [UInt32] = []
     private var nextQueue: [UInt32] = []
+    /// Connections whose frame the link did not take; they have `Flags.queued` too.
+    private var stalled: [FlowID] = []
     /// Connections that found no chunk free.
     private var starving: [FlowID] = []
     private var halfOpen = 0
@@ -59,6 +61,7 @@ package struct TCPTranslator: ~Copyable {
     package var timeWaitCount: Int { timeWaits.count }
     var nextDeadline: Instant { min(timers.next, timeWaits.nextDeadline) }
     var hasQueued: Bool { !queue.isEmpty }
+    var isStalled: Bool { !stalled.isEmpty }
 
     // MARK: From the guest
 
@@ -284,16 +287,11 @@ package struct TCPTranslator: ~Copyable {
         guard !queue.isEmpty else { return }
         swap(&queue, &nextQueue)
         var i = 0
-        var blocked = false
         while i < nextQueue.count {
             let index = nextQueue[i]
             i += 1
             guard connections.isLive(index), connections[index].flags.contains(.queued) else { continue }
             connections[index].flags.remove(.queued)
-            if blocked {
-                enqueue(index)
-                continue
-            }
             let id = identity(index)
             let starved = connections[index].flags.contains(.starved)
             switch connections[index].output(id: id, now: now, shared: &shared, outside: &outside) {
@@ -303,9 +301,7 @@ package struct TCPTranslator: ~Copyable {
                     noteStarving(id)
                 }
             case .more: enqueue(index)
-            case .blocked:
-                enqueue(index)
-                blocked = true
+            case .blocked: stall(index)
             case .failed:
                 drop(index, reset: false, outside: &outside)
                 continue
@@ -319,6 +315,21 @@ package struct TCPTranslator: ~Copyable {
         // Each that lives is listed once; with those that have ended meanwhile it is twice as many at most.
         if starving.count >= 2 * limits.connections { starving = starving.filter { connections.find($0) != nil } }
         starving.append(id)
+    }
+
+    /// Waits for the link. Others go on: behind a switch one machine's link may be full and the others' not.
+    private mutating func stall(_ index: UInt32) {
+        connections[index].flags.insert(.queued)
+        // As for those that starve.
+        if stalled.count >= 2 * limits.connections { stalled = stalled.filter { connections.find($0) != nil } }
+        stalled.append(identity(index))
+    }
+
+    mutating func linkHasRoom() {
+        for id in stalled {
+            if let index = connections.find(id), connections[index].flags.contains(.queued) { queue.append(index) }
+        }
+        stalled.removeAll(keepingCapacity: true)
     }
 
     private mutating func feedStarving() {

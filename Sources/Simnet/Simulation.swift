@@ -152,8 +152,9 @@ package struct Simulation: ~Copyable {
                 busy = true
             }
             host.linkRoom = linkRoom
+            core.linkHasRoom()
             core.flush(at: now, outside: &host)
-            if core.hasPendingOutput { busy = true }
+            if core.hasPendingOutput || core.waitsForLink { busy = true }
             let frames = host.outbox
             host.outbox = []
             for frame in frames {

@@ -7,6 +7,7 @@ package struct PollEvents: OptionSet, Sendable, BitwiseCopyable {
 
     package static let readable = PollEvents(rawValue: 1)
     package static let writable = PollEvents(rawValue: 2)
+    package static let readableWritable = PollEvents(rawValue: 3)
     /// The peer has shut down its half (EPOLLRDHUP).
     package static let disconnect = PollEvents(rawValue: 4)
     /// EPOLLPRI: urgent data, or a non-empty error queue (see `Poll`).

@@ -13,19 +13,20 @@ struct Attach: ParsableCommand {
             """)
 
     @OptionGroup var options: NetworkOptions
+    @OptionGroup var sandbox: SandboxOptions
 
     @Argument(help: "A process id, the path of a network namespace, or the name of one made by 'ip netns'.")
     var target: String
 
     func run() throws {
         let logger = options.logger
-        var configuration = try options.network(logger)
+        var configuration = try options.network(logger, ports: sandbox.published())
         do {
-            let attachment = try Attachment(to: target, interface: options.interfaceOptions(configuration))
+            let attachment = try Attachment(to: target, interface: sandbox.interface(of: configuration))
             report(attachment.warnings, attachment.features, to: logger)
             raiseOpenFiles()
             configuration.joinsDatagrams = attachment.features.contains(.uso)
-            let network = try Network(configuration: configuration, tap: attachment.tap, logger: logger)
+            let network = try Network(configuration: configuration, guest: .tap(attachment.tap), logger: logger)
             let stop = StopSignals()
             try network.watch(fd: stop.fd) { network.stop() }
             announceReady(options.readyFD)

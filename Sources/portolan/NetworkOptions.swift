@@ -6,7 +6,7 @@ import Netstack
 import Sandbox
 import Wire
 
-/// The options that `run` and `attach` share, checked, and what they make of the network.
+/// The options that all networks share, checked, and what they make of the network.
 struct NetworkOptions: ParsableArguments {
     @Option(
         help:
@@ -23,21 +23,8 @@ struct NetworkOptions: ParsableArguments {
     @Option(help: "The interface's MTU, 68 to 65520; IPv6 needs 1280.")
     var mtu = 1500
 
-    @Option(help: "The MAC address of the sandbox's interface.")
-    var mac: String?
-
-    @Option(help: "The name of the sandbox's interface.")
-    var interface = "tap0"
-
     @Flag(help: "Let host.internal reach the host's loopback.")
     var hostLoopback = false
-
-    @Option(
-        name: [.customShort("p"), .customLong("publish")],
-        help: ArgumentHelp(
-            "A port of the host that is served from inside: [ADDR:]HOSTPORT[:PORT][/tcp|/udp]; without ADDR on all addresses. Repeatable.",
-            valueName: "port"))
-    var ports: [String] = []
 
     @Option(
         help: "A resolver to use instead of the host's /etc/resolv.conf: 1.1.1.1, 1.1.1.1:5353, [::1]:53. Repeatable.")
@@ -55,9 +42,6 @@ struct NetworkOptions: ParsableArguments {
 
     @Flag(name: .customLong("no-ipv6"), help: "IPv4 only.")
     var noIPv6 = false
-
-    @Flag(help: "Leave the interface unconfigured, for a DHCP client inside.")
-    var noConfigure = false
 
     @Option(name: .customLong("ready-fd"), help: "Write one byte to this descriptor once the network is up.")
     var readyFD: Int32?
@@ -80,21 +64,9 @@ struct NetworkOptions: ParsableArguments {
         }
         if let subnet { _ = try Self.family4(subnet) }
         if let subnet6 { _ = try Self.family6(subnet6) }
-        if let mac, Self.station(mac) == nil {
-            throw ValidationError("--mac \(mac): not the MAC address of one station, such as 52:54:00:12:34:56")
-        }
-        guard !interface.isEmpty, interface.utf8.count < 16, interface != ".", interface != "..",
-            !interface.contains(where: { $0 == "/" || $0 == ":" || $0 == "%" || $0.isWhitespace })
-        else {
-            throw ValidationError("--interface \(interface): a name has 1 to 15 bytes without '/', ':', '%' and spaces")
-        }
-        guard !["lo", "all", "default"].contains(interface) else {
-            throw ValidationError("--interface \(interface): the kernel keeps this name for itself")
-        }
         for text in dns where Self.resolver(text) == nil {
             throw ValidationError("--dns \(text): not an address, such as 1.1.1.1, 1.1.1.1:5353 or [::1]:53")
         }
-        for text in ports { _ = try PortOption(text) }
         if let readyFD, readyFD < 0 || fcntl(readyFD, F_GETFD) < 0 {
             throw ValidationError("--ready-fd \(readyFD): not an open descriptor")
         }
@@ -109,7 +81,7 @@ struct NetworkOptions: ParsableArguments {
     // MARK: Meaning
 
     /// The network's configuration. Picks a free subnet when none was asked for.
-    func network(_ logger: Logger) throws -> NetworkConfiguration {
+    func network(_ logger: Logger, ports: [PortOption]) throws -> NetworkConfiguration {
         let v4 = try Self.family4(try chosenSubnet(logger))
         var v6: Configuration.Family?
         if !noIPv6, mtu >= 1280 {
@@ -123,16 +95,7 @@ struct NetworkOptions: ParsableArguments {
             congestion: CongestionControl(rawValue: congestion) ?? .cubic)
         return NetworkConfiguration(
             core: core, resolvers: dns.compactMap(Self.resolver), capturePath: capture,
-            busyPollMicroseconds: busyPoll, forwards: try ports.flatMap { try PortOption($0).forwards(core) })
-    }
-
-    func interfaceOptions(_ network: NetworkConfiguration) -> InterfaceOptions {
-        func family(_ family: Configuration.Family?) -> InterfaceOptions.Family? {
-            family.map { InterfaceOptions.Family(address: $0.guest, prefix: $0.prefix, gateway: $0.gateway) }
-        }
-        return InterfaceOptions(
-            name: interface, mtu: mtu, mac: mac.flatMap(Self.station), gatewayMAC: network.core.gatewayMAC,
-            v4: family(network.core.v4), v6: family(network.core.v6), configure: !noConfigure)
+            busyPollMicroseconds: busyPoll, forwards: try ports.flatMap { try $0.forwards(core) })
     }
 
     private func chosenSubnet(_ logger: Logger) throws -> String {
@@ -198,10 +161,6 @@ struct NetworkOptions: ParsableArguments {
         return Configuration.Family(
             prefix: prefix, gateway: prefix.address(at: 1), guest: prefix.address(at: 2),
             hostAlias: prefix.address(at: 0xfe))
-    }
-
-    private static func station(_ text: String) -> MACAddress? {
-        MACAddress(text).flatMap { $0.isMulticast || $0.rawValue == 0 ? nil : $0 }
     }
 
     /// `1.1.1.1`, `1.1.1.1:5353`, `::1`, `[::1]:53`.

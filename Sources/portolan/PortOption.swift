@@ -3,13 +3,15 @@ import Gateway
 import Netstack
 import Wire
 
-// `-p [ADDR:]HOSTPORT[:PORT][/tcp|/udp]`, as users of podman and docker write it:
+// `-p [ADDR:]HOSTPORT[:PORT][/tcp|/udp]`, as users of podman and docker write it; with several machines inside
+// `[ADDR:]HOSTPORT:MACHINE:PORT`:
 //
-//     8080:80              all addresses of the host, IPv4 and IPv6
-//     127.0.0.1:8080:80    one address; [::1]:8080:80 for IPv6
-//     8080                 the same port on both sides (docker would take any free one of the host)
-//     5000-5009:6000-6009  ranges of one length
-//     53:53/udp            tcp when nothing is said
+//     8080:80                 all addresses of the host, IPv4 and IPv6
+//     127.0.0.1:8080:80       one address; [::1]:8080:80 for IPv6
+//     8080                    the same port on both sides (docker would take any free one of the host)
+//     5000-5009:6000-6009     ranges of one length
+//     53:53/udp               tcp when nothing is said
+//     8080:10.0.2.3:80        the machine with this address; [fd00::3] for IPv6
 
 /// One `-p`.
 struct PortOption: Equatable {
@@ -17,12 +19,17 @@ struct PortOption: Equatable {
     /// nil: all addresses of the host.
     let address: IPAddress?
     let hostPorts: ClosedRange<UInt16>
+    /// nil: the first, or only, guest.
+    let machine: IPAddress?
     let guestPorts: ClosedRange<UInt16>
     let transport: PortForward.Transport
 
-    init(_ text: String) throws {
+    /// - Parameter machines: whether a machine may be named.
+    init(_ text: String, machines: Bool) throws {
         func refuse(_ what: String) -> ValidationError {
-            ValidationError("-p \(text): \(what), such as 8080:80, 127.0.0.1:8080:80, [::1]:8080:80 or 53:53/udp")
+            let shape = machines ? "[ADDR:]HOSTPORT[:MACHINE][:PORT]" : "[ADDR:]HOSTPORT[:PORT]"
+            return ValidationError(
+                "-p \(text): \(what); it is \(shape)[/tcp|/udp], such as 8080:80, [::1]:8080:80 or 53:53/udp")
         }
         self.text = text
         var rest = Substring(text)
@@ -35,28 +42,44 @@ struct PortOption: Equatable {
         } else {
             transport = .tcp
         }
-        var host: Substring?
-        if rest.hasPrefix("["), let end = rest.firstIndex(of: "]") {
-            host = rest[rest.index(after: rest.startIndex)..<end]
-            rest = rest[rest.index(after: end)...]
-            guard rest.hasPrefix(":") else { throw refuse("not [ADDR:]HOSTPORT[:PORT]") }
-            rest = rest.dropFirst()
+        guard var parts = Self.parts(rest) else { throw refuse("it cannot be read") }
+        func address(_ part: Substring) throws -> IPAddress {
+            guard let address = IPAddress(String(part)) else { throw refuse("\(part) is no address") }
+            return address
         }
-        var parts = rest.split(separator: ":", omittingEmptySubsequences: false)
-        if host == nil, parts.count > 1, parts.count == 3 || parts[0].contains(".") { host = parts.removeFirst() }
-        guard (1...2).contains(parts.count) else { throw refuse("not [ADDR:]HOSTPORT[:PORT]") }
-        if let host {
-            guard let address = IPAddress(String(host)) else { throw refuse("\(host) is no address") }
-            self.address = address
+        // What is no port in front of one is an address.
+        self.address =
+            parts.count > 1 && (parts.count > 3 || Self.ports(parts[0]) == nil) ? try address(parts.removeFirst()) : nil
+        if machines, parts.count == 3 {
+            machine = try address(parts.remove(at: 1))
         } else {
-            address = nil
+            machine = nil
         }
-        guard let hostPorts = Self.ports(parts[0]), let guestPorts = Self.ports(parts[parts.count - 1]) else {
-            throw refuse("a port is 1 to 65535")
-        }
+        guard (1...2).contains(parts.count), let hostPorts = Self.ports(parts[0]),
+            let guestPorts = Self.ports(parts[parts.count - 1])
+        else { throw refuse(parts.count > 2 ? "it has too many parts" : "a port is 1 to 65535") }
         guard hostPorts.count == guestPorts.count else { throw refuse("the two ranges are not of one length") }
         self.hostPorts = hostPorts
         self.guestPorts = guestPorts
+    }
+
+    /// What stands between colons; colons within brackets are an IPv6 address's.
+    private static func parts(_ text: Substring) -> [Substring]? {
+        var parts: [Substring] = []
+        var rest = text
+        while true {
+            guard rest.hasPrefix("[") else {
+                guard let colon = rest.firstIndex(of: ":") else { return parts + [rest] }
+                parts.append(rest[..<colon])
+                rest = rest[rest.index(after: colon)...]
+                continue
+            }
+            guard let end = rest.firstIndex(of: "]") else { return nil }
+            parts.append(rest[rest.index(after: rest.startIndex)..<end])
+            rest = rest[rest.index(after: end)...]
+            guard rest.hasPrefix(":") else { return nil }
+            rest = rest.dropFirst()
+        }
     }
 
     /// `80` or `8000-8009`.
@@ -68,14 +91,28 @@ struct PortOption: Equatable {
         return first...last
     }
 
-    /// What it asks of the host, when the sandbox has these families.
+    /// What it asks of the host, when the network has these families.
     func forwards(_ core: Configuration) throws -> [PortForward] {
+        func family(_ address: IPAddress) throws -> Configuration.Family {
+            guard let family = address.isV4 ? core.v4 : core.v6 else {
+                throw StartFailure("-p \(text): the network has no \(address.isV4 ? "IPv4" : "IPv6")")
+            }
+            return family
+        }
+        if let machine {
+            guard try family(machine).prefix.contains(machine) else {
+                throw StartFailure("-p \(text): \(machine) is not in the network \(try family(machine).prefix)")
+            }
+        }
         var pairs: [(host: IPAddress, guest: IPAddress, isOptional: Bool)] = []
         if let address {
-            guard let family = address.isV4 ? core.v4 : core.v6 else {
-                throw StartFailure("-p \(text): the sandbox has no \(address.isV4 ? "IPv4" : "IPv6")")
+            let guest = try machine ?? family(address).guest
+            guard guest.isV4 == address.isV4 else {
+                throw StartFailure("-p \(text): one address is of IPv4, the other of IPv6")
             }
-            pairs = [(address, family.guest, false)]
+            pairs = [(address, guest, false)]
+        } else if let machine {
+            pairs = [(machine.isV4 ? .anyV4 : .anyV6, machine, false)]
         } else {
             if let v4 = core.v4 { pairs.append((.anyV4, v4.guest, false)) }
             if let v6 = core.v6 { pairs.append((.anyV6, v6.guest, core.v4 != nil)) }

@@ -15,6 +15,7 @@ struct Run: ParsableCommand {
             """)
 
     @OptionGroup var options: NetworkOptions
+    @OptionGroup var sandboxOptions: SandboxOptions
 
     @Flag(help: "Be uid 0 inside.")
     var mapRoot = false
@@ -34,14 +35,14 @@ struct Run: ParsableCommand {
 
     func run() throws {
         let logger = options.logger
-        let network = try options.network(logger)
+        let network = try options.network(logger, ports: sandboxOptions.published())
         let status: Int32
         // The command has no part in it: who waits for its end must not wait for the command.
         if let fd = options.readyFD, fd > 2 { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
         do {
             let sandbox = try RunningSandbox(
                 starting: RunOptions(
-                    command: words, interface: options.interfaceOptions(network), mapRoot: mapRoot,
+                    command: words, interface: sandboxOptions.interface(of: network), mapRoot: mapRoot,
                     resolvConf: resolvConf(network)))
             status = try serve(sandbox, network, logger)
         } catch let failure as StartFailure {
@@ -61,7 +62,7 @@ struct Run: ParsableCommand {
         configuration.joinsDatagrams = sandbox.features.contains(.uso)
         let network: Network
         do {
-            network = try Network(configuration: configuration, tap: sandbox.tap, logger: logger)
+            network = try Network(configuration: configuration, guest: .tap(sandbox.tap), logger: logger)
             try network.watch(fd: sandbox.exitFD) { network.stop() }
             let signals = sandbox.signals
             try network.watch(fd: sandbox.signalFD) { signals.forward() }

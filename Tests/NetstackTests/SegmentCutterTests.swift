@@ -115,7 +115,8 @@ import Wire
             $0.offload.segmentation != .none
         }!
         var flagged = frame
-        flagged.bytes[34 + 13] = (TCPFlags.ack.rawValue | TCPFlags.fin.rawValue | TCPFlags.psh.rawValue | TCPFlags.cwr.rawValue)
+        flagged.bytes[34 + 13] =
+            (TCPFlags.ack.rawValue | TCPFlags.fin.rawValue | TCPFlags.psh.rawValue | TCPFlags.cwr.rawValue)
         let flags = Self.cut(flagged, headerLength: Int(frame.offload.headerLength)).map { $0[34 + 13] }
         #expect(flags.count > 2)
         #expect(flags.first == TCPFlags.ack.rawValue | TCPFlags.cwr.rawValue)

@@ -3,3 +3,4 @@
 #pragma once
 #include "host_sandbox.h"
 #include "host_socket.h"
+#include "host_link.h"

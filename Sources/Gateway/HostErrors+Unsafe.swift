@@ -30,3 +30,6 @@ extension HostResult {
         }
     }
 }
+
+/// What the C library says of an errno, for messages.
+func errorText(_ code: Int32) -> String { unsafe String(cString: strerror(code)) }

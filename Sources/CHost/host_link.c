@@ -1,0 +1,143 @@
+#define _GNU_SOURCE
+#include "CHost.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const int socket_types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
+
+int host_link_listen(const char *path, int type) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof name.sun_path)
+        return -ENAMETOOLONG;
+    strcpy(name.sun_path, path);
+    int fd = socket(AF_UNIX, socket_types[type] | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int bound = bind(fd, (struct sockaddr *)&name, sizeof name);
+    if (bound < 0 && errno == EADDRINUSE) {
+        // Left behind by a process that was killed, or in use? Whoever is alive accepts a connection.
+        struct stat status;
+        int probe = socket(AF_UNIX, socket_types[type] | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int answer = probe < 0 ? -1 : connect(probe, (struct sockaddr *)&name, sizeof name);
+        int error = errno;
+        if (probe >= 0)
+            close(probe);
+        if (answer < 0 && error == ECONNREFUSED && lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && unlink(path) == 0)
+            bound = bind(fd, (struct sockaddr *)&name, sizeof name);
+        else
+            errno = EADDRINUSE;
+    }
+    if (bound == 0 && (type == host_link_datagram || listen(fd, 128) == 0))
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+int host_link_accept(int listener) {
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int host_link_adopt(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    int type = 0;
+    socklen_t length = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0)
+        return -errno;
+    for (int i = 0; i < 3; i++)
+        if (socket_types[i] == type)
+            return i;
+    return -EPROTONOSUPPORT;
+}
+
+void host_link_buffers(int fd) {
+    // What the kernel allows without privilege (net.core.wmem_max, rmem_max).
+    int room = 1 << 20;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+}
+
+#define BATCH 64
+
+int host_link_receive(
+    int fd, void *space, size_t stride, uint32_t *lengths, unsigned count, struct host_link_peer *peer) {
+    struct mmsghdr messages[BATCH];
+    struct iovec iov[BATCH];
+    struct sockaddr_un names[BATCH];
+    if (count > BATCH)
+        count = BATCH;
+    for (unsigned i = 0; i < count; i++) {
+        iov[i] = (struct iovec){.iov_base = (char *)space + i * stride, .iov_len = stride};
+        messages[i].msg_hdr = (struct msghdr){
+            .msg_name = &names[i], .msg_namelen = sizeof names[i], .msg_iov = &iov[i], .msg_iovlen = 1};
+    }
+    int n = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
+    if (n < 0)
+        return -errno;
+    for (int i = 0; i < n; i++)
+        lengths[i] = messages[i].msg_hdr.msg_flags & MSG_TRUNC ? UINT32_MAX : messages[i].msg_len;
+    if (n > 0) {
+        socklen_t length = messages[n - 1].msg_hdr.msg_namelen;
+        // An unbound peer's name is its family alone.
+        peer->length = length > sizeof(sa_family_t) && length <= sizeof peer->bytes ? length : 0;
+        memcpy(peer->bytes, &names[n - 1], peer->length);
+    }
+    return n;
+}
+
+ssize_t host_link_send(int fd, const struct host_link_peer *peer, const void *bytes, size_t length) {
+    const uint8_t *start = bytes;
+    size_t done = 0;
+    while (done < length) {
+        struct mmsghdr messages[BATCH];
+        struct iovec iov[BATCH];
+        unsigned count = 0;
+        for (size_t at = done; at + 4 <= length && count < BATCH; count++) {
+            uint32_t size;
+            memcpy(&size, start + at, 4);
+            size = ntohl(size);
+            iov[count] = (struct iovec){.iov_base = (void *)(start + at + 4), .iov_len = size};
+            messages[count].msg_hdr = (struct msghdr){.msg_iov = &iov[count], .msg_iovlen = 1};
+            if (peer) {
+                messages[count].msg_hdr.msg_name = (void *)peer->bytes;
+                messages[count].msg_hdr.msg_namelen = peer->length;
+            }
+            at += 4 + size;
+        }
+        int n = sendmmsg(fd, messages, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0)
+            return done > 0 ? (ssize_t)done : -errno;
+        for (int i = 0; i < n; i++)
+            done += 4 + iov[i].iov_len;
+        if ((unsigned)n < count)
+            return (ssize_t)done;
+    }
+    return (ssize_t)done;
+}
+
+int host_link_wait_for(int fd, const struct host_link_peer *peer) {
+    struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    int result = peer ? connect(fd, (const struct sockaddr *)peer->bytes, peer->length)
+                      : connect(fd, &nobody, sizeof nobody);
+    return result < 0 ? -errno : 0;
+}
+
+ssize_t host_write(int fd, const void *bytes, size_t length) {
+    // A socket's peer may be gone, which must not be a signal; stdio may be a pipe, which send(2) does not take.
+    ssize_t n = send(fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno == ENOTSOCK)
+        n = write(fd, bytes, length);
+    return n < 0 ? -errno : n;
+}

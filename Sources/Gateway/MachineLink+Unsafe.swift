@@ -1,0 +1,211 @@
+internal import CHost
+internal import Glibc
+internal import Uv
+internal import Wire
+
+// One virtual machine's socket: bytes in, bytes out, and what is left of either.
+//
+//   in     partial    the start of a frame whose rest has not come                  at most one frame
+//   out    backlog    what the socket did not take; nothing else is sent before     at most one batch of the switch
+//
+// Both exist only while they are needed: an idle machine's link is this object and a libuv handle. A link with a backlog is busy;
+// whoever wants to send to it has to wait or to drop. No link waits for another.
+//
+// A datagram socket's peer is whoever sent last: a machine that comes back is heard at once. The kernel tells an unconnected
+// socket nothing about its peer's queue (10 messages by default, net.unix.max_dgram_qlen), so while there is a backlog the
+// socket is connected, which makes poll(2) tell.
+
+/// A link to one virtual machine. Owns its descriptor.
+@safe
+final class MachineLink {
+    enum Kind { case stream, packets, datagram }
+
+    /// What happened to frames and framing. `lost`: the machine's socket was full.
+    struct Counters: Equatable {
+        var received = 0
+        var sent = 0
+        var lost = 0
+        var empty = 0
+        var oversized = 0
+        /// The peer went in the middle of a frame.
+        var truncated = 0
+        /// Sent with the MAC address of the gateway or of another machine.
+        var spoofed = 0
+    }
+
+    let fd: Int32
+    let kind: Kind
+    let framing: LinkFraming
+    /// Its peer leaves checksums and segmentation undone.
+    let trustsChecksums: Bool
+    /// Its place among the addresses to listen on.
+    let origin: Int
+    private let poll: Poll
+    /// For stdio: writing is another descriptor's.
+    private let writeFD: Int32
+    private let writePoll: Poll?
+    private var partial: [UInt8] = []
+    private var backlog: [UInt8] = []
+    private var backlogStart = 0
+    private var peer: host_link_peer?
+    private var waitsForPeer = false
+    var counters = Counters()
+    /// The last station that was found to be this port's, so that the table is not asked for every frame.
+    var lastSource = MACAddress.zero
+
+    init(
+        loop: EventLoop, fd: Int32, writeFD: Int32? = nil, kind: Kind, framing: LinkFraming,
+        trustsChecksums: Bool = false, origin: Int, context: UnsafeMutableRawPointer, token: UInt64,
+        callback: PollCallback
+    ) throws {
+        self.fd = fd
+        self.kind = kind
+        self.framing = framing
+        self.trustsChecksums = trustsChecksums
+        self.origin = origin
+        self.writeFD = writeFD ?? fd
+        if let writeFD, writeFD != fd {
+            writePoll = try unsafe Poll(loop: loop, fd: writeFD, context: context, token: token, callback: callback)
+        } else {
+            writePoll = nil
+        }
+        poll = try unsafe Poll(loop: loop, fd: fd, context: context, token: token, callback: callback)
+        if kind != .datagram || writeFD == nil { host_link_buffers(fd) }
+    }
+
+    func start() { poll.start(.readable) }
+
+    func close() {
+        poll.close()
+        writePoll?.close()
+        Glibc.close(fd)
+        if writeFD != fd { Glibc.close(writeFD) }
+        if !partial.isEmpty { counters.truncated += 1 }
+        partial = []
+        backlog = []
+    }
+
+    // MARK: Out
+
+    /// Nothing can be sent now.
+    var isBusy: Bool { !backlog.isEmpty }
+
+    /// Sends framed frames. What the socket does not take is kept. False when the peer is gone.
+    func send(_ bytes: RawSpan) -> Bool {
+        var taken = 0
+        let isAlive = write(bytes, &taken)
+        if taken < bytes.byteCount, isAlive {
+            let rest = bytes.extracting(taken..<bytes.byteCount)
+            unsafe backlog = rest.withUnsafeBytes { unsafe [UInt8]($0) }
+            backlogStart = 0
+            watchWriting(true)
+        }
+        return isAlive
+    }
+
+    /// The socket takes bytes again. False when the peer is gone. See `isBusy` for whether all has left.
+    func drain() -> Bool {
+        guard isBusy else { return true }
+        var taken = 0
+        let isAlive = unsafe write(backlog.span.bytes.extracting(backlogStart..<backlog.count), &taken)
+        backlogStart += taken
+        if backlogStart == backlog.count || !isAlive {
+            backlog = []
+            backlogStart = 0
+            watchWriting(false)
+        }
+        return isAlive
+    }
+
+    private func write(_ bytes: RawSpan, _ taken: inout Int) -> Bool {
+        while taken < bytes.byteCount {
+            let rest = bytes.extracting(taken..<bytes.byteCount)
+            let count = unsafe rest.withUnsafeBytes { raw -> Int in
+                guard kind != .stream else { return unsafe host_write(writeFD, raw.baseAddress, raw.count) }
+                guard kind == .datagram, !waitsForPeer else {
+                    return unsafe host_link_send(fd, nil, raw.baseAddress, raw.count)
+                }
+                guard var peer, peer.length > 0 else { return raw.count }
+                return unsafe host_link_send(fd, &peer, raw.baseAddress, raw.count)
+            }
+            if count > 0 {
+                taken += count
+                continue
+            }
+            switch -count {
+            case Int(EINTR): continue
+            case Int(EAGAIN), Int(ENOBUFS): return true
+            // Nobody is at the datagram's address any more: it goes the way of frames on a cut wire, and somebody may come back.
+            case Int(ECONNREFUSED) where kind == .datagram, Int(ENOENT) where kind == .datagram,
+                Int(EPERM) where kind == .datagram, Int(ENOTCONN) where kind == .datagram,
+                Int(EMSGSIZE) where kind == .datagram, Int(ECONNRESET) where kind == .datagram:
+                counters.lost += 1
+                taken = bytes.byteCount
+                return true
+            default: return false
+            }
+        }
+        return true
+    }
+
+    private func watchWriting(_ isOn: Bool) {
+        if let writePoll {
+            writePoll.start(isOn ? .writable : [])
+        } else {
+            poll.start(isOn ? .readableWritable : .readable)
+        }
+        guard kind == .datagram, isOn != waitsForPeer else { return }
+        guard isOn, var peer, peer.length > 0 else {
+            if waitsForPeer { _ = host_link_wait_for(fd, nil) }
+            waitsForPeer = false
+            return
+        }
+        waitsForPeer = unsafe host_link_wait_for(fd, &peer) == 0
+    }
+
+    // MARK: In
+
+    enum Read {
+        /// So many bytes of a stream from the start of the space on, those of `partial` included.
+        case bytes(Int)
+        /// So many messages, at multiples of the stride.
+        case messages(Int)
+        case nothing, ended
+    }
+
+    /// Reads once into `space`, behind what was left of the last read.
+    func read(
+        into space: UnsafeMutableRawPointer, size: Int, stride: Int, lengths: UnsafeMutablePointer<UInt32>, count: Int
+    ) -> Read {
+        guard kind == .stream else {
+            var sender = host_link_peer()
+            let messages = unsafe Int(host_link_receive(fd, space, stride, lengths, UInt32(count), &sender))
+            if messages > 0 {
+                if kind == .datagram { peer = sender }
+                // An empty message of a packet socket is its end.
+                if kind == .packets, messages == 1, unsafe lengths[0] == 0 { return .ended }
+                return .messages(messages)
+            }
+            if messages == 0 { return .ended }
+            switch -messages {
+            case Int(EAGAIN), Int(EINTR): return .nothing
+            // An error of an earlier send: the peer was not there.
+            case Int(ECONNREFUSED) where kind == .datagram, Int(ECONNRESET) where kind == .datagram: return .nothing
+            default: return .ended
+            }
+        }
+        let kept = partial.count
+        unsafe partial.withUnsafeBytes {
+            unsafe space.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(space), byteCount: kept)
+        }
+        let bytes = unsafe host_read(fd, space + kept, size - kept)
+        if bytes > 0 { return .bytes(kept + bytes) }
+        return bytes == -Int(EAGAIN) || bytes == -Int(EINTR) ? .nothing : .ended
+    }
+
+    /// Keeps the start of a frame until its rest comes.
+    func keep(_ rest: RawSpan) {
+        if rest.byteCount == 0, partial.isEmpty { return }
+        unsafe partial = rest.withUnsafeBytes { unsafe [UInt8]($0) }
+    }
+}

@@ -1,0 +1,474 @@
+internal import CHost
+internal import Glibc
+internal import Logging
+internal import Netstack
+internal import Uv
+internal import Wire
+
+// The virtual machines of one network and the switch between them: the core is one of its ports, every machine's link another.
+//
+//   machine 0 ── MachineLink ──┐                      frames of a machine: learn or check where they come from, then
+//   machine 1 ── MachineLink ──┼── switch ── core       to the gateway's MAC address    the core
+//   machine 2 ── MachineLink ──┘                        to a station that is known      its port
+//                                                       to many, or unknown             all other ports (and, to many, the core)
+//
+// Out. Frames for a port are composed one behind the other in `batch`, cut to the MTU and with their checksums
+// (SegmentCutter), and leave in one system call: at the end of the turn, when the batch is full, or when a frame for another
+// port comes. What the socket does not take becomes the link's backlog, and the port is busy: the core keeps what it had for it
+// (TCP) or loses it (UDP); a frame of another machine or to many is lost. So a machine that does not read holds up nobody.
+//
+// In. One read a turn and link, then the next link's: 256 KiB of a stream, or 64 messages.
+//
+// Isolation: with it, machines reach the core alone, and a frame to many is not handed on to others.
+//
+// Limits: `maximumPorts` machines; a further one is sent away at once. Stations: StationTable.
+
+/// What happens on a socket of the switch, told by the token of its poll handle.
+enum LinkEvent {
+    case listener(Int)
+    case link(Int)
+
+    init(token: UInt64) {
+        let index = Int(token >> 1)
+        self = token & 1 == 0 ? .listener(index) : .link(index)
+    }
+    var token: UInt64 {
+        switch self {
+        case .listener(let index): UInt64(index) << 1
+        case .link(let index): UInt64(index) << 1 | 1
+        }
+    }
+}
+
+@safe
+final class VirtualSwitch {
+    static let maximumPorts = 1024
+    private static let batchSize = 256 * 1024
+    private static let readSize = 256 * 1024
+    private static let messages = 64
+
+    private struct Listener {
+        let address: LinkAddress
+        let fd: Int32
+        let poll: Poll
+        let kind: MachineLink.Kind
+    }
+
+    private let loop: EventLoop
+    private let context: UnsafeMutableRawPointer
+    private let callback: PollCallback
+    private let gatewayMAC: MACAddress
+    private let isolates: Bool
+    private let mtu: Int
+    private let logger: Logger
+    private let addresses: [LinkAddress]
+    private var listeners: [Listener] = []
+    private var links: [MachineLink?] = []
+    private var stations: StationTable
+
+    private let batch: UnsafeMutableRawPointer
+    private var batchFill = 0
+    private var batchPort = -1
+
+    // The read in hand.
+    private let space: UnsafeMutableRawPointer
+    private let lengths: UnsafeMutablePointer<UInt32>
+    private var readPort = -1
+    private var readEnd = 0
+    private var readAt = 0
+    private var readCount = 0
+
+    /// Opens every address, or none: what one of them lacks is the error.
+    init(
+        _ addresses: [LinkAddress], loop: EventLoop, context: UnsafeMutableRawPointer, callback: PollCallback,
+        gatewayMAC: MACAddress, mtu: Int, isolates: Bool, seed: UInt64, logger: Logger
+    ) throws {
+        self.addresses = addresses
+        self.loop = loop
+        unsafe self.context = context
+        unsafe self.callback = callback
+        self.gatewayMAC = gatewayMAC
+        self.mtu = mtu
+        self.isolates = isolates
+        self.logger = logger
+        stations = StationTable(ports: Self.maximumPorts, seed: seed)
+        unsafe batch = .allocate(byteCount: Self.batchSize, alignment: 64)
+        // Room for a message of 64 KiB each: pages that none reached are not resident.
+        unsafe space = .allocate(
+            byteCount: max(Self.readSize, Self.messages * Self.stride(mtu, trusting: true)), alignment: 64)
+        unsafe lengths = .allocate(capacity: Self.messages)
+        do {
+            for index in addresses.indices { try open(addresses[index], index) }
+        } catch {
+            close()
+            throw error
+        }
+    }
+
+    deinit {
+        unsafe batch.deallocate()
+        unsafe space.deallocate()
+        unsafe lengths.deallocate()
+    }
+
+    /// Bytes kept for a message: those of machines that segment are up to 64 KiB whatever the MTU.
+    private static func stride(_ mtu: Int, trusting: Bool) -> Int {
+        trusting ? LinkFraming.largest : max(2048, (mtu + 64 + 63) & ~63)
+    }
+
+    private func open(_ address: LinkAddress, _ index: Int) throws {
+        func check(_ fd: Int32) throws -> Int32 {
+            guard fd < 0 else { return fd }
+            throw LinkUnavailable(address, errno: -fd)
+        }
+        switch address.place {
+        case .stream(let path):
+            try unsafe listen(address, check(host_link_listen(path, Int32(host_link_stream))), .stream)
+        case .packets(let path):
+            try unsafe listen(address, check(host_link_listen(path, Int32(host_link_packets))), .packets)
+        case .tcp(let endpoint):
+            guard endpoint.address.isLoopback else {
+                throw LinkUnavailable(
+                    description:
+                        "--listen \(address.text): frames pass in the clear, so only on loopback, such as tcp://127.0.0.1:1234"
+                )
+            }
+            var at = host_address(endpoint)
+            try unsafe listen(address, check(host_stream_listen(&at)), .stream)
+        case .datagram(let path), .vfkit(let path):
+            let fd = try unsafe check(host_link_listen(path, Int32(host_link_datagram)))
+            var trusts = false
+            if case .vfkit = address.place { trusts = true }
+            try add(fd, .datagram, .message, trustsChecksums: trusts, origin: index)
+        case .stdio:
+            // Copies, so that closing them leaves 0 and 1 to nobody else.
+            let input = fcntl(0, F_DUPFD_CLOEXEC, 3)
+            let output = fcntl(1, F_DUPFD_CLOEXEC, 3)
+            guard input >= 0, output >= 0 else { throw LinkUnavailable(address, errno: errno) }
+            try add(input, writeFD: output, .stream, .length16, origin: index)
+        case .descriptor(let fd):
+            let type = try check(host_link_adopt(fd))
+            let kind: MachineLink.Kind = type == 0 ? .stream : type == 1 ? .datagram : .packets
+            // A connected datagram socket (socketpair) has its peer already.
+            try add(fd, kind == .datagram ? .packets : kind, kind == .stream ? .length32 : .message, origin: index)
+        }
+    }
+
+    private func listen(_ address: LinkAddress, _ fd: Int32, _ kind: MachineLink.Kind) throws {
+        do {
+            let poll = try unsafe Poll(
+                loop: loop, fd: fd, context: context, token: LinkEvent.listener(listeners.count).token,
+                callback: callback)
+            listeners.append(Listener(address: address, fd: fd, poll: poll, kind: kind))
+        } catch {
+            Glibc.close(fd)
+            throw error
+        }
+    }
+
+    @discardableResult
+    private func add(
+        _ fd: Int32, writeFD: Int32? = nil, _ kind: MachineLink.Kind, _ framing: LinkFraming,
+        trustsChecksums: Bool = false, origin: Int
+    ) throws -> Int {
+        let port = links.firstIndex { $0 == nil } ?? links.count
+        do {
+            guard port < Self.maximumPorts else {
+                throw LinkUnavailable(description: "no port left for another machine")
+            }
+            let link = try unsafe MachineLink(
+                loop: loop, fd: fd, writeFD: writeFD, kind: kind, framing: framing, trustsChecksums: trustsChecksums,
+                origin: origin, context: context, token: LinkEvent.link(port).token, callback: callback)
+            if port == links.count { links.append(link) } else { links[port] = link }
+        } catch {
+            Glibc.close(fd)
+            if let writeFD { Glibc.close(writeFD) }
+            throw error
+        }
+        return port
+    }
+
+    func start() {
+        for listener in listeners { listener.poll.start(.readable) }
+        for link in links { link?.start() }
+    }
+
+    func close() {
+        for listener in listeners {
+            listener.poll.close()
+            Glibc.close(listener.fd)
+        }
+        for link in links { link?.close() }
+        for address in addresses {
+            // What could not be opened is somebody else's.
+            let isOpen =
+                listeners.contains { $0.address == address }
+                || links.contains { $0.map { addresses[$0.origin] == address } ?? false }
+            if isOpen, let path = address.path { _ = unsafe unlink(path) }
+        }
+        listeners = []
+        links = []
+    }
+
+    // MARK: Machines come and go
+
+    /// Machines have connected.
+    func accept(_ listener: Int) {
+        let listener = listeners[listener]
+        while true {
+            let fd = host_link_accept(listener.fd)
+            if fd == -ECONNABORTED || fd == -EINTR { continue }
+            guard fd >= 0 else {
+                if fd != -EAGAIN {
+                    logger.warning(
+                        "cannot accept a machine on \(listener.address.text): \(unsafe String(cString: strerror(-fd)))")
+                }
+                return
+            }
+            do {
+                let origin = addresses.firstIndex(of: listener.address) ?? 0
+                let port = try add(fd, listener.kind, listener.kind == .stream ? .length32 : .message, origin: origin)
+                links[port]?.start()
+                logger.notice("a machine has come on \(listener.address.text)")
+            } catch {
+                logger.warning("a machine on \(listener.address.text) was sent away: \(error)")
+            }
+        }
+    }
+
+    /// The link is gone; a datagram socket goes on, its machine may come back.
+    private func end(_ port: Int) {
+        guard let link = links[port] else { return }
+        if batchPort == port { batchFill = 0 }
+        link.close()
+        links[port] = nil
+        stations.forget(port: port)
+        let text = addresses[link.origin].text
+        logger.notice("the machine on \(text) has gone")
+        logger.debug("its frames: \(link.counters)")
+    }
+
+    /// Every link that there was cannot come back: stdio and inherited descriptors alone, and they have ended.
+    var isForsaken: Bool { listeners.isEmpty && links.allSatisfy { $0 == nil } }
+
+    /// The sum over the machines that are there.
+    var counters: MachineLink.Counters {
+        var sum = MachineLink.Counters()
+        for case let link? in links {
+            sum.received += link.counters.received
+            sum.sent += link.counters.sent
+            sum.lost += link.counters.lost
+            sum.empty += link.counters.empty
+            sum.oversized += link.counters.oversized
+            sum.truncated += link.counters.truncated
+            sum.spoofed += link.counters.spoofed
+        }
+        return sum
+    }
+
+    // MARK: Out
+
+    /// A frame of the core. False when it is for one station and that one's port is busy.
+    func transmit(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {
+        let destination = MACAddress(rawValue: header.u64(at: 0) >> 16)
+        if !destination.isMulticast, let port = stations.port(of: destination) {
+            guard let link = links[port] else { return true }
+            return put(offload, header, payload, port, link)
+        }
+        flood(offload, header, payload, except: -1)
+        return true
+    }
+
+    private func flood(_ offload: OffloadHeader, _ header: RawSpan, _ payload: RawSpan, except source: Int) {
+        for port in links.indices where port != source {
+            guard let link = links[port] else { continue }
+            if !put(offload, header, payload, port, link) { link.counters.lost += 1 }
+        }
+    }
+
+    /// Puts a frame into the batch. False when the port is busy.
+    private func put(
+        _ offload: OffloadHeader, _ header: RawSpan, _ payload: RawSpan, _ port: Int, _ link: MachineLink
+    ) -> Bool {
+        let cutter = SegmentCutter(offload, header: header, payload: payload)
+        let framing = link.framing
+        let needed = cutter.totalLength + cutter.count * framing.prefix
+        if batchPort != port || batchFill + needed > Self.batchSize { flush() }
+        guard !link.isBusy else { return false }
+        guard needed <= Self.batchSize else {
+            // MSS of a few bytes: nobody means that.
+            link.counters.lost += 1
+            return true
+        }
+        batchPort = port
+        var span = unsafe MutableRawSpan(_unsafeStart: batch, byteCount: Self.batchSize)
+        for index in 0..<cutter.count {
+            let length = cutter.length(of: index)
+            guard length <= framing.limit else {
+                link.counters.lost += 1
+                continue
+            }
+            framing.write(length, to: &span, at: batchFill)
+            cutter.write(index, to: &span, at: batchFill + framing.prefix)
+            batchFill += framing.prefix + length
+            link.counters.sent += 1
+        }
+        return true
+    }
+
+    /// Sends what is batched. Call at the end of a turn.
+    func flush() {
+        guard batchFill > 0 else { return }
+        let port = batchPort
+        let count = batchFill
+        batchFill = 0
+        guard port >= 0, port < links.count, let link = links[port] else { return }
+        if unsafe !link.send(RawSpan(_unsafeStart: batch, byteCount: count)) { end(port) }
+    }
+
+    /// A link takes bytes again. True when it is not busy any more.
+    func drain(_ port: Int) -> Bool {
+        guard port < links.count, let link = links[port], link.isBusy else { return false }
+        guard link.drain() else {
+            end(port)
+            return true
+        }
+        return !link.isBusy
+    }
+
+    // MARK: In
+
+    /// Reads once from a link. `next` gives its frames.
+    func read(_ port: Int) {
+        readPort = -1
+        readAt = 0
+        guard port < links.count, let link = links[port] else { return }
+        let stride = Self.stride(mtu, trusting: link.trustsChecksums)
+        let outcome = unsafe link.read(
+            into: space, size: Self.readSize, stride: stride, lengths: lengths, count: Self.messages)
+        switch outcome {
+        case .nothing: return
+        case .ended: return end(port)
+        case .bytes(let count): readEnd = count
+        case .messages(let count): readCount = count
+        }
+        readPort = port
+    }
+
+    /// Something is wrong with the descriptor itself.
+    func fail(_ port: Int) {
+        if port < links.count, links[port] != nil { end(port) }
+    }
+
+    /// The next frame of the read that is for the core. It lies in `frame(range)` until the next read.
+    func next() -> Range<Int>? {
+        guard readPort >= 0 else { return nil }
+        let port = readPort
+        while let link = links[port], let range = nextFrame(link) {
+            link.counters.received += 1
+            if route(range, from: port, link) { return range }
+        }
+        readPort = -1
+        return nil
+    }
+
+    /// The frames of the link in hand have checksums that nobody has computed.
+    var offload: OffloadHeader {
+        var offload = OffloadHeader()
+        offload.checksumValid = readPort >= 0 && links[readPort]?.trustsChecksums == true
+        return offload
+    }
+
+    @_lifetime(borrow self)
+    func frame(_ range: Range<Int>) -> RawSpan {
+        let span = unsafe RawSpan(_unsafeStart: space + range.lowerBound, byteCount: range.count)
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    /// Where the next frame lies; what is not whole is kept.
+    private func nextFrame(_ link: MachineLink) -> Range<Int>? {
+        if link.kind != .stream { return nextMessage(link) }
+        let bytes = unsafe RawSpan(_unsafeStart: space, byteCount: readEnd)
+        while true {
+            switch link.framing.next(in: bytes, at: readAt) {
+            case .frame(let range):
+                readAt = range.upperBound
+                return range
+            case .empty(let next):
+                link.counters.empty += 1
+                readAt = next
+            case .more:
+                link.keep(bytes.extracting(readAt..<readEnd))
+                return nil
+            case .bad:
+                link.counters.oversized += 1
+                logger.warning(
+                    "a machine on \(addresses[link.origin].text) was sent away: it does not speak this link's protocol")
+                end(readPort)
+                return nil
+            }
+        }
+    }
+
+    private func nextMessage(_ link: MachineLink) -> Range<Int>? {
+        let stride = Self.stride(mtu, trusting: link.trustsChecksums)
+        while readAt < readCount {
+            let length = unsafe Int(lengths[readAt])
+            let start = readAt * stride
+            readAt += 1
+            if length == Int(UInt32.max) {
+                link.counters.oversized += 1
+                continue
+            }
+            // "VFKT" introduces some peers of vfkit links; like any other shred of a frame it is of no further use.
+            if length < EthernetHeader.length {
+                link.counters.empty += 1
+                continue
+            }
+            return start..<start + length
+        }
+        return nil
+    }
+
+    /// Learns, and hands a frame on to the ports it is for. Whether it is for the core.
+    private func route(_ range: Range<Int>, from port: Int, _ link: MachineLink) -> Bool {
+        let frame = unsafe RawSpan(_unsafeStart: space + range.lowerBound, byteCount: range.count)
+        guard let ethernet = try? EthernetView(frame) else { return true }  // for the core to count
+        let source = ethernet.source
+        if source != link.lastSource {
+            guard source != gatewayMAC, !source.isMulticast, stations.learn(source, port: port) else {
+                link.counters.spoofed += 1
+                return false
+            }
+            link.lastSource = source
+        }
+        let destination = ethernet.destination
+        if destination == gatewayMAC { return true }
+        if isolates { return destination.isMulticast }
+        if !destination.isMulticast, let other = stations.port(of: destination) {
+            guard other != port, let target = links[other] else { return false }
+            if !put(OffloadHeader(), frame, RawSpan(), other, target) { target.counters.lost += 1 }
+            return false
+        }
+        flood(OffloadHeader(), frame, RawSpan(), except: port)
+        return destination.isMulticast
+    }
+}
+
+/// An address to listen on could not be opened.
+package struct LinkUnavailable: Error, CustomStringConvertible {
+    package let description: String
+
+    init(description: String) { self.description = description }
+
+    init(_ address: LinkAddress, errno code: Int32) {
+        let text = "--listen \(address.text)"
+        switch code {
+        case EADDRINUSE: description = "\(text): the socket is in use, or something else has this name"
+        case ENAMETOOLONG: description = "\(text): a socket's path has at most 107 bytes"
+        case EBADF: description = "\(text): there is no such descriptor"
+        case ENOTSOCK, EPROTONOSUPPORT: description = "\(text): not a stream, datagram or packet socket"
+        default: description = "\(text): \(errorText(code))"
+        }
+    }
+}
