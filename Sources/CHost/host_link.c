@@ -127,13 +127,6 @@ ssize_t host_link_send(int fd, const struct host_link_peer *peer, const void *by
     return (ssize_t)done;
 }
 
-int host_link_wait_for(int fd, const struct host_link_peer *peer) {
-    struct sockaddr nobody = {.sa_family = AF_UNSPEC};
-    int result = peer ? connect(fd, (const struct sockaddr *)peer->bytes, peer->length)
-                      : connect(fd, &nobody, sizeof nobody);
-    return result < 0 ? -errno : 0;
-}
-
 ssize_t host_write(int fd, const void *bytes, size_t length) {
     // A socket's peer may be gone, which must not be a signal; stdio may be a pipe, which send(2) does not take.
     ssize_t n = send(fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -1,5 +1,6 @@
 internal import CHost
 internal import Glibc
+internal import Netstack
 internal import Uv
 internal import Wire
 
@@ -12,8 +13,9 @@ internal import Wire
 // whoever wants to send to it has to wait or to drop. No link waits for another.
 //
 // A datagram socket's peer is whoever sent last: a machine that comes back is heard at once. The kernel tells an unconnected
-// socket nothing about its peer's queue (10 messages by default, net.unix.max_dgram_qlen), so while there is a backlog the
-// socket is connected, which makes poll(2) tell.
+// socket nothing about its peer's queue (10 messages by default, net.unix.max_dgram_qlen), and to connect and disconnect it would
+// throw away what it has received (unix(7), unix_dgram_disconnected). So a backlog is tried again when the machine sends
+// something, and after a pause that doubles from 1 to 64 ms.
 
 /// A link to one virtual machine. Owns its descriptor.
 @safe
@@ -48,7 +50,11 @@ final class MachineLink {
     private var backlog: [UInt8] = []
     private var backlogStart = 0
     private var peer: host_link_peer?
-    private var waitsForPeer = false
+    /// For a datagram socket: when to try the backlog again, and the pause after that.
+    private(set) var retryAt = Instant.never
+    private var pause = MachineLink.shortestPause
+    private static let shortestPause = Int64.milliseconds(1)
+    private static let longestPause = Int64.milliseconds(64)
     var counters = Counters()
     /// The last station that was found to be this port's, so that the table is not asked for every frame.
     var lastSource = MACAddress.zero
@@ -103,8 +109,8 @@ final class MachineLink {
         return isAlive
     }
 
-    /// The socket takes bytes again. False when the peer is gone. See `isBusy` for whether all has left.
-    func drain() -> Bool {
+    /// Sends of the backlog what the socket takes. False when the peer is gone. See `isBusy` for whether all has left.
+    func drain(at now: Instant) -> Bool {
         guard isBusy else { return true }
         var taken = 0
         let isAlive = unsafe write(backlog.span.bytes.extracting(backlogStart..<backlog.count), &taken)
@@ -114,15 +120,20 @@ final class MachineLink {
             backlogStart = 0
             watchWriting(false)
         }
+        pause = taken > 0 ? Self.shortestPause : min(2 * pause, Self.longestPause)
+        armRetry(at: now)
         return isAlive
     }
+
+    /// The turn ends: a datagram socket's backlog has to be tried again.
+    func armRetry(at now: Instant) { retryAt = isBusy && kind == .datagram ? now + pause : .never }
 
     private func write(_ bytes: RawSpan, _ taken: inout Int) -> Bool {
         while taken < bytes.byteCount {
             let rest = bytes.extracting(taken..<bytes.byteCount)
             let count = unsafe rest.withUnsafeBytes { raw -> Int in
                 guard kind != .stream else { return unsafe host_write(writeFD, raw.baseAddress, raw.count) }
-                guard kind == .datagram, !waitsForPeer else {
+                guard kind == .datagram else {
                     return unsafe host_link_send(fd, nil, raw.baseAddress, raw.count)
                 }
                 guard var peer, peer.length > 0 else { return raw.count }
@@ -151,16 +162,9 @@ final class MachineLink {
     private func watchWriting(_ isOn: Bool) {
         if let writePoll {
             writePoll.start(isOn ? .writable : [])
-        } else {
+        } else if kind != .datagram {
             poll.start(isOn ? .readableWritable : .readable)
         }
-        guard kind == .datagram, isOn != waitsForPeer else { return }
-        guard isOn, var peer, peer.length > 0 else {
-            if waitsForPeer { _ = host_link_wait_for(fd, nil) }
-            waitsForPeer = false
-            return
-        }
-        waitsForPeer = unsafe host_link_wait_for(fd, &peer) == 0
     }
 
     // MARK: In
@@ -179,11 +183,14 @@ final class MachineLink {
     ) -> Read {
         guard kind == .stream else {
             var sender = host_link_peer()
-            let messages = unsafe Int(host_link_receive(fd, space, stride, lengths, UInt32(count), &sender))
+            var messages = unsafe Int(host_link_receive(fd, space, stride, lengths, UInt32(count), &sender))
             if messages > 0 {
                 if kind == .datagram { peer = sender }
-                // An empty message of a packet socket is its end.
-                if kind == .packets, messages == 1, unsafe lengths[0] == 0 { return .ended }
+                if kind == .packets {
+                    // The end of a packet socket is a message without bytes, again and again.
+                    while messages > 0, unsafe lengths[messages - 1] == 0 { messages -= 1 }
+                    if messages == 0 { return .ended }
+                }
                 return .messages(messages)
             }
             if messages == 0 { return .ended }

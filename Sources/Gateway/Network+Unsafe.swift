@@ -179,7 +179,8 @@ package final class Network {
         case .link(let index): port = index
         }
         if status < 0 { machines.fail(port) }
-        if events.contains(.writable), machines.drain(port) { core.linkHasRoom() }
+        // A machine that sends is also one that may have read.
+        if machines.drain(port, at: now) { core.linkHasRoom() }
         if events.contains(.readable) {
             machines.read(port)
             receiveMachineFrames(machines, now)
@@ -324,15 +325,16 @@ package final class Network {
     fileprivate func turnEnds() {
         let now = self.now
         giveAnswers(now)
+        if let machines, machines.retry(at: now) { core.linkHasRoom() }
         let turn = core.endTurn(at: now, outside: &sockets)
-        machines?.flush()
+        let retry = machines?.endTurn(at: now) ?? .never
         // A tap says when it has room; a machine's link is watched by the switch.
         tapPoll?.start(turn.waitsForLink ? .readableWritable : .readable)
         keepCapture()
         let looksAgain = busyPoll.looksAgain(
             at: now, bytes: sockets.link.bytes, preemptions: host_preemptions(), crowded: runQueue.isCrowded)
         if looksAgain || turn.hasPendingOutput { idle.start() } else { idle.stop() }
-        timer.arm(for: turn.nextDeadline.nanoseconds, now: now.nanoseconds)
+        timer.arm(for: min(turn.nextDeadline, retry).nanoseconds, now: now.nanoseconds)
     }
 
     private func giveAnswers(_ now: Instant) {

@@ -65,6 +65,8 @@ final class VirtualSwitch {
     private var listeners: [Listener] = []
     private var links: [MachineLink?] = []
     private var stations: StationTable
+    /// Ports of datagram sockets with a backlog.
+    private var retrying: [Int] = []
 
     private let batch: UnsafeMutableRawPointer
     private var batchFill = 0
@@ -324,12 +326,37 @@ final class VirtualSwitch {
         batchFill = 0
         guard port >= 0, port < links.count, let link = links[port] else { return }
         if unsafe !link.send(RawSpan(_unsafeStart: batch, byteCount: count)) { end(port) }
+        if link.isBusy, link.kind == .datagram, !retrying.contains(port) { retrying.append(port) }
     }
 
-    /// A link takes bytes again. True when it is not busy any more.
-    func drain(_ port: Int) -> Bool {
+    /// The end of a turn: sends what is batched.
+    /// - Returns: when `retry` is due.
+    func endTurn(at now: Instant) -> Instant {
+        flush()
+        guard !retrying.isEmpty else { return .never }
+        var next = Instant.never
+        retrying.removeAll { port in
+            guard let link = links[port], link.isBusy else { return true }
+            if link.retryAt == .never { link.armRetry(at: now) }
+            next = min(next, link.retryAt)
+            return false
+        }
+        return next
+    }
+
+    /// Tries backlogs that nobody tells of. True when one is gone.
+    func retry(at now: Instant) -> Bool {
+        var hasRoom = false
+        for port in retrying where links[port].map({ $0.retryAt <= now }) ?? false {
+            if drain(port, at: now) { hasRoom = true }
+        }
+        return hasRoom
+    }
+
+    /// A link may take bytes again. True when it is not busy any more.
+    func drain(_ port: Int, at now: Instant) -> Bool {
         guard port < links.count, let link = links[port], link.isBusy else { return false }
-        guard link.drain() else {
+        guard link.drain(at: now) else {
             end(port)
             return true
         }

@@ -27,6 +27,4 @@ int host_link_receive(int fd, void *space, size_t stride, uint32_t *lengths, uns
 // Sends the frames in `bytes`, each behind its length in four bytes, big-endian, as a message each; to `peer` unless it is null. Returns the bytes
 // of those that were sent.
 ssize_t host_link_send(int fd, const struct host_link_peer *peer, const void *bytes, size_t length);
-// Connects a datagram socket for as long as its peer is full, so that poll tells when it is not; and undoes that (peer null).
-int host_link_wait_for(int fd, const struct host_link_peer *peer);
 ssize_t host_write(int fd, const void *bytes, size_t length);
