@@ -53,7 +53,7 @@ let package = Package(
             name: "instructions", dependencies: ["Netstack", "Resolver", "Simnet", "Wire"], path: "bench/Instructions",
             swiftSettings: rules),
         tests("WireTests", ["Wire", "Simnet"]),
-        tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt"]),
+        tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt", "states.txt"]),
         tests("SimnetTests", ["Simnet", "Netstack"]),
         tests("ResolverTests", ["Resolver", "Wire"]),
         tests("CaptureTests", ["Capture", "Wire"]),

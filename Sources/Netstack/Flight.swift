@@ -54,6 +54,11 @@ struct Flight: BitwiseCopyable {
     var probeEnd = SequenceNumber(rawValue: 0)
     var isProbing = false
     var probeWasResend = false
+    /// The payload of a segment that tries the path, and its end (PathProbes.swift); 0 when none is on its way.
+    var pathProbe = 0
+    var pathProbeEnd = SequenceNumber(rawValue: 0)
+    /// One past the last probe that was lost: its bytes are sent again without a recovery.
+    var lostProbeEnd = SequenceNumber(rawValue: 0)
     /// The reordering window has grown in this round trip (RFC 8985 section 6.2, step 4).
     var reorderingEnd = SequenceNumber(rawValue: 0)
 
@@ -93,6 +98,8 @@ struct Flight: BitwiseCopyable {
         rackRTT = 0
         hasRACK = false
         isProbing = false
+        pathProbe = 0
+        lostProbeEnd = sequence
         reorderingEnd = sequence
         undoWindow = 0
         undoResent = 0

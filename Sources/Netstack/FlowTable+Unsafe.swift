@@ -1,4 +1,5 @@
-// From a flow's key to its slot: open addressing with linear probing and backward-shift deletion, at most half full.
+// From a flow's key to its slot: open addressing with linear probing and backward-shift deletion, at most three
+// quarters full.
 //
 // The table holds (hash, slot) pairs only; the keys themselves stay in the records they belong to, and the caller
 // compares them. The hash is keyed (`FlowKey.hash`), so a guest cannot build long probe runs. The table grows by
@@ -8,11 +9,11 @@
 @safe
 package struct FlowTable: ~Copyable {
     private struct Entry: BitwiseCopyable {
-        /// The upper 32 bits of the hash.
+        /// The lower 32 bits of the hash. The lowest of them say where the entry would be if nobody were in its way; the others tell it
+        /// from its neighbours.
         var tag: UInt32
         /// Slot plus one; 0 is empty.
         var slot: UInt32
-        var home: UInt32
     }
 
     private var entries: UnsafeMutablePointer<Entry>
@@ -22,7 +23,7 @@ package struct FlowTable: ~Copyable {
     package init() {
         mask = 63
         unsafe entries = .allocate(capacity: 64)
-        unsafe entries.initialize(repeating: Entry(tag: 0, slot: 0, home: 0), count: 64)
+        unsafe entries.initialize(repeating: Entry(tag: 0, slot: 0), count: 64)
     }
 
     deinit { unsafe entries.deallocate() }
@@ -31,7 +32,7 @@ package struct FlowTable: ~Copyable {
     @inline(__always)
     package func find(_ hash: UInt64, _ matches: (UInt32) -> Bool) -> UInt32? {
         var position = Int(truncatingIfNeeded: hash) & mask
-        let tag = UInt32(truncatingIfNeeded: hash >> 32)
+        let tag = UInt32(truncatingIfNeeded: hash)
         while true {
             let entry = unsafe entries[position]
             if entry.slot == 0 { return nil }
@@ -41,9 +42,8 @@ package struct FlowTable: ~Copyable {
     }
 
     package mutating func insert(_ hash: UInt64, _ slot: UInt32) {
-        if (count + 1) * 2 > mask + 1 { grow() }
-        place(
-            Entry(tag: UInt32(truncatingIfNeeded: hash >> 32), slot: slot + 1, home: UInt32(truncatingIfNeeded: hash)))
+        if (count + 1) * 4 > (mask + 1) * 3 { grow() }
+        place(Entry(tag: UInt32(truncatingIfNeeded: hash), slot: slot + 1))
         count += 1
     }
 
@@ -60,7 +60,7 @@ package struct FlowTable: ~Copyable {
             probe = (probe + 1) & mask
             let entry = unsafe entries[probe]
             if entry.slot == 0 { break }
-            let home = Int(entry.home) & mask
+            let home = Int(entry.tag) & mask
             let distanceFromHome = (probe - home) & mask
             if distanceFromHome >= (probe - gap) & mask {
                 unsafe entries[gap] = entry
@@ -72,7 +72,7 @@ package struct FlowTable: ~Copyable {
     }
 
     private mutating func place(_ entry: Entry) {
-        var position = Int(entry.home) & mask
+        var position = Int(entry.tag) & mask
         while unsafe entries[position].slot != 0 { position = (position + 1) & mask }
         unsafe entries[position] = entry
     }
@@ -82,7 +82,7 @@ package struct FlowTable: ~Copyable {
         let oldCount = mask + 1
         mask = oldCount * 2 - 1
         unsafe entries = .allocate(capacity: mask + 1)
-        unsafe entries.initialize(repeating: Entry(tag: 0, slot: 0, home: 0), count: mask + 1)
+        unsafe entries.initialize(repeating: Entry(tag: 0, slot: 0), count: mask + 1)
         for i in 0..<oldCount where unsafe old[i].slot != 0 { place(unsafe old[i]) }
         unsafe old.deallocate()
     }

@@ -40,6 +40,9 @@ extension Connection {
     mutating func judge(_ evidence: Evidence, now: Instant, shared: inout TCPShared) {
         if evidence.advances { shared.flights[flight].dupAcks = 0 }
         updateRACK(evidence, now: now, shared: &shared)
+        if shared.flights[flight].pathProbe > 0, snd.una >= shared.flights[flight].pathProbeEnd {
+            pathProbeArrived(at: now, shared: &shared)
+        }
         let recovery = shared.flights[flight].recovery
         // The usual case: all in order, nothing amiss.
         if recovery == .none, evidence.advances, shared.flights[flight].transmissions.sacked == 0,
@@ -120,7 +123,9 @@ extension Connection {
             case .none, .reduced:
                 // RFC 6582 section 3.2, step 2: not for what an earlier recovery has sent twice.
                 if shared.flights[flight].dupAcks >= 3, snd.una > shared.flights[flight].recover {
-                    shared.flights[flight].transmissions.loseFirst(snd.mss)
+                    let isProbe = shared.flights[flight].pathProbe > 0
+                    shared.flights[flight].transmissions.loseFirst(
+                        isProbe ? max(shared.flights[flight].pathProbe, snd.mss) : snd.mss)
                 }
             case .fast where evidence.advances && evidence.segment.ack < shared.flights[flight].recover:
                 // RFC 6582 section 3.2, step 3: a partial ACK means that the next hole is lost as well.
@@ -142,7 +147,7 @@ extension Connection {
     /// RACK's timer: what was late is lost now.
     mutating func reorderingExpires(at now: Instant, shared: inout TCPShared) {
         let late = runRACK(at: now, shared: &shared)
-        if shared.flights[flight].transmissions.lost > 0 { beginFastRecovery(at: now, shared: &shared) }
+        answerLoss(at: now, shared: &shared)
         if let late {
             retransmitAt = now + Int64(late) * 1000
         } else {
@@ -159,7 +164,7 @@ extension Connection {
             endRecovery(&shared)
         }
         let goesOn = shared.flights[flight].recovery == .fast
-        if shared.flights[flight].transmissions.lost > 0 { beginFastRecovery(at: now, shared: &shared) }
+        answerLoss(at: now, shared: &shared)
         switch shared.flights[flight].recovery {
         case .none, .loss:
             // After a timeout: slow start again while the lost bytes are sent again (RFC 5681 section 3.1).
@@ -176,6 +181,22 @@ extension Connection {
                 cwnd = min(cwnd + snd.mss, TCPLimits.sendLimit)
             }
         }
+    }
+
+    /// What is lost is sent again; unless it was only a probe of the path, more slowly.
+    private mutating func answerLoss(at now: Instant, shared: inout TCPShared) {
+        guard shared.flights[flight].transmissions.lost > 0 else { return }
+        if pathProbeIsLost(at: now, shared: &shared) {
+            shared.flights[flight].lostProbeEnd = shared.flights[flight].pathProbeEnd
+            shared.flights[flight].dupAcks = 0
+        }
+        // Pieces of a lost probe that are not sent again yet are no news.
+        if shared.flights[flight].recovery == .none, snd.una < shared.flights[flight].lostProbeEnd,
+            let lost = shared.flights[flight].transmissions.firstLost, lost.left < shared.flights[flight].lostProbeEnd
+        {
+            return
+        }
+        beginFastRecovery(at: now, shared: &shared)
     }
 
     private mutating func beginFastRecovery(at now: Instant, shared: inout TCPShared) {
@@ -238,6 +259,7 @@ extension Connection {
             // Once per loss event.
             if recovery != .fast { reduceThreshold(&shared) }
         }
+        narrowAfterTimeout(at: now)
         // RFC 2018 section 8: the guest may have reneged, so after a second timeout its reports are not trusted.
         if expiries > 1 { shared.flights[flight].transmissions.forgetReports() }
         let wait = usesSack && expiries <= 1 ? shared.flights[flight].rackRTT &+ reorderingWindow(shared) : 0
@@ -248,6 +270,8 @@ extension Connection {
         shared.flights[flight].dupAcks = 0
         shared.flights[flight].isProbing = false
         cwnd = snd.mss
+        if shared.flights[flight].pathProbe > 0 { _ = pathProbeIsLost(at: now, shared: &shared) }
+        shared.flights[flight].pathProbe = 0
     }
 
     /// The guest reports congestion (RFC 3168 section 6.1.2): once a round trip the window shrinks as if by a loss.

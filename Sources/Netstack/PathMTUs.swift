@@ -98,7 +98,7 @@ extension Connection {
         let told = mtu > 0 ? mtu : Self.plateaus.first { $0 < snd.mss + headers } ?? 0
         let size = max(told, PacketTooBig.minimum(isV4: key.isV4)) - headers
         guard size < snd.mss else { return false }
-        snd.mss = size
+        pathIsKnown(size: size, at: now)
         resendAll(at: now, shared: &shared)
         return true
     }
@@ -110,6 +110,7 @@ extension Connection {
         shared.flights[flight].recover = snd.nxt
         shared.flights[flight].dupAcks = 0
         shared.flights[flight].undoWindow = 0
+        shared.flights[flight].pathProbe = 0
         armRetransmission(at: now, shared: &shared)
     }
 }

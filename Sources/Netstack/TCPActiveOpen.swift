@@ -126,7 +126,7 @@ extension TCPTranslator {
             return nil
         }
         let hash = key.hash(secret: secret)
-        var connection = Connection(key: key, hash: hash, guestMAC: mac ?? .zero)
+        var connection = Connection(key: key, guestMAC: mac ?? .zero)
         connection.state = .resolving
         setInitialNumbers(of: &connection, now: now)
         guard let index = connections.insert(connection) else {

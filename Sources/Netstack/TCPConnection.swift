@@ -78,12 +78,12 @@ package struct Connection: BitwiseCopyable {
         var wl1 = SequenceNumber(rawValue: 0)
         var wl2 = SequenceNumber(rawValue: 0)
         var iss = SequenceNumber(rawValue: 0)
-        /// Shift for the guest's window field (RFC 7323 section 2).
-        var shift: UInt8 = 0
         /// Largest window the guest ever offered (RFC 5961 section 5.2).
         @Word var maxWindow = 0
         /// Payload bytes a segment may carry, options taken off.
-        @Word var mss = 536
+        @Short var mss = 536
+        /// Shift for the guest's window field (RFC 7323 section 2).
+        var shift: UInt8 = 0
     }
 
     /// The receiving half.
@@ -92,31 +92,33 @@ package struct Connection: BitwiseCopyable {
         var irs = SequenceNumber(rawValue: 0)
         /// Right edge of the window we advertised; never moves left.
         var edge = SequenceNumber(rawValue: 0)
-        var shift: UInt8 = 0
         /// Where the last ACK we sent stood (RFC 7323's Last.ACK.sent).
         var acked = SequenceNumber(rawValue: 0)
         var tsRecent: UInt32 = 0
-        /// The window is `TCPLimits.receiveWindow` doubled so often (WindowGrowth.swift).
-        var grade: UInt8 = 0
         /// Where the current measurement of what comes in a round trip began, and when, in milliseconds modulo 2^32.
         var markedAt: UInt32 = 0
         var mark = SequenceNumber(rawValue: 0)
+        var shift: UInt8 = 0
+        /// The window is `TCPLimits.receiveWindow` doubled so often (WindowGrowth.swift).
+        var grade: UInt8 = 0
     }
 
     package let key: FlowKey
-    let hash: UInt64
-    var guestMAC: MACAddress
+    // Bytes here, words behind them: the order keeps the record without gaps.
     package internal(set) var state: State = .connecting
-    var flags: Flags = []
-    var snd = Send()
-    var rcv = Receive()
-
     /// Consecutive expiries of the retransmission or persist timer.
     var expiries: UInt8 = 0
     /// RACK's reordering window in quarters of the smallest round trip, less one; and recoveries until it is reset (RFC 8985 section 6.2,
     /// step 4).
     var reorderingSteps: UInt8 = 0
     var reorderingPersists: UInt8 = 0
+    /// The largest segment that guest and link take, and below, the smallest known to be too big for the path (PathProbes.swift).
+    @Short var ceiling = 0
+    var guestMAC: MACAddress
+    var flags: Flags = []
+    var snd = Send()
+    var rcv = Receive()
+    @Short var tooBig = 0
 
     // Round-trip time (RFC 6298), nanoseconds.
     @Microseconds var srtt: Int64 = 0
@@ -133,6 +135,8 @@ package struct Connection: BitwiseCopyable {
     var stampOrigin: UInt32 = 0
     /// The guest's urgent byte.
     var urgentAt = SequenceNumber(rawValue: 0)
+    /// When the path may be probed again, in milliseconds modulo 2^32.
+    var probePathAt: UInt32 = 0
     /// When text last left, in milliseconds modulo 2^32 (RFC 5681 section 4.1).
     var lastSent: UInt32 = 0
 
@@ -148,9 +152,8 @@ package struct Connection: BitwiseCopyable {
     var ackAt = Instant.never
     var keepAliveAt = Instant.never
 
-    init(key: FlowKey, hash: UInt64, guestMAC: MACAddress) {
+    init(key: FlowKey, guestMAC: MACAddress) {
         self.key = key
-        self.hash = hash
         self.guestMAC = guestMAC
     }
 }
@@ -163,6 +166,17 @@ struct Word: BitwiseCopyable {
     var wrappedValue: Int {
         get { Int(stored) }
         set { stored = UInt32(clamping: newValue) }
+    }
+}
+
+/// A count of bytes within a packet, in 16 bits.
+@propertyWrapper
+struct Short: BitwiseCopyable {
+    private var stored: UInt16
+    init(wrappedValue: Int) { stored = UInt16(clamping: wrappedValue) }
+    var wrappedValue: Int {
+        get { Int(stored) }
+        set { stored = UInt16(clamping: newValue) }
     }
 }
 

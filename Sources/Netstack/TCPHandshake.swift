@@ -31,6 +31,7 @@ extension Connection {
         let offered = Int(syn.options.maximumSegmentSize ?? (key.isV4 ? 536 : 1220))
         let link = mtu - (key.isV4 ? 40 : 60)
         snd.mss = max(48, min(offered, link)) - (flags.contains(.timestamps) ? 12 : 0)
+        ceiling = snd.mss
     }
 
     /// The host's socket is connected: SYN-RECEIVED, and our SYN-ACK goes out.

@@ -174,6 +174,18 @@ extension Connection {
         let length = min(waiting, room)
         // Sender's silly window avoidance (RFC 9293 section 3.8.6.2.1): a runt only when it is all there is.
         if length < snd.mss, length < waiting, snd.nxt != snd.una, length * 2 < snd.maxWindow { return .nothing }
+        if snd.mss < ceiling, let size = pathProbe(waiting: waiting, room: room, at: now, shared: shared),
+            let piece = nextPiece(length: size, in: &shared), piece.count == size
+        {
+            guard sendData(piece, seq: snd.nxt, mss: size, now: now, shared: &shared, outside: &outside) else {
+                return .blocked
+            }
+            noteSent(size, now: now, shared: &shared)
+            shared.flights[flight].pathProbe = size
+            shared.flights[flight].pathProbeEnd = snd.nxt
+            frames += 1
+            return .sent
+        }
         // URG and CWR are of one segment: cut by the link they would be on each.
         let isWhole = flags.contains(.windowReduced) || shared.flights[flight].urgentEnd > snd.nxt
         guard let piece = nextPiece(length: isWhole ? min(length, snd.mss) : length, in: &shared) else {
@@ -357,17 +369,18 @@ extension Connection {
     }
 
     private mutating func sendData<O: Outside & ~Copyable>(
-        _ piece: Piece, seq: SequenceNumber, now: Instant, shared: inout TCPShared, outside: inout O
+        _ piece: Piece, seq: SequenceNumber, mss: Int? = nil, now: Instant, shared: inout TCPShared,
+        outside: inout O
     ) -> Bool {
         let last = seq + piece.count == queuedEnd
         return sendSegment(
-            flags: last ? .pshAck : .ack, seq: seq, piece, now: now, shared: &shared, outside: &outside)
+            flags: last ? .pshAck : .ack, seq: seq, piece, mss: mss, now: now, shared: &shared, outside: &outside)
     }
 
     /// Composes and sends one segment; on success every promise that an ACK fulfils is settled.
     private mutating func sendSegment<O: Outside & ~Copyable>(
         flags control: TCPFlags, seq: SequenceNumber, _ piece: Piece?, duplicate: Transmissions.Range? = nil,
-        now: Instant, shared: inout TCPShared, outside: inout O
+        mss: Int? = nil, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Bool {
         let isSyn = control.contains(.syn)
         var options = TCPOptions()
@@ -405,7 +418,8 @@ extension Connection {
         let window = UInt16(clamping: max(0, newEdge - rcv.nxt) >> shift)
         let sent = emitTCP(
             key: key, mac: guestMAC, seq: seq, ack: rcv.nxt, flags: control, window: window, options: options,
-            mss: snd.mss, piece: piece, urgentPointer: urgentPointer, ecn: ecn, shared: &shared, outside: &outside)
+            mss: mss ?? snd.mss, piece: piece, urgentPointer: urgentPointer, ecn: ecn, shared: &shared,
+            outside: &outside)
         guard sent else { return false }
         if control.contains(.cwr) { flags.remove(.windowReduced) }
         // What the guest can know of the edge is what survived the shift.

@@ -94,8 +94,10 @@ package struct TCPTranslator: ~Copyable {
             settle(index, fate, now: now, outside: &outside)
             return nil
         }
+        var former: SequenceNumber?
         switch timeWaits.receive(segment, key: key, hash: hash, now: now, shared: &shared, outside: &outside) {
-        case .absent, .reopened: break
+        case .absent: break
+        case .reopened(let end): former = end
         case .answered: return nil
         }
         guard segment.flags.contains(.syn), !segment.flags.contains(.ack), !segment.flags.contains(.rst),
@@ -105,7 +107,8 @@ package struct TCPTranslator: ~Copyable {
             return nil
         }
         return open(
-            segment, key: key, hash: hash, target: target, mac: mac, now: now, counters: &counters, outside: &outside)
+            segment, key: key, hash: hash, target: target, mac: mac, after: former, now: now, counters: &counters,
+            outside: &outside)
     }
 
     /// RFC 9293 section 3.10.7.1: the answer to a segment for a connection that does not exist.
@@ -123,17 +126,20 @@ package struct TCPTranslator: ~Copyable {
     }
 
     private mutating func open<O: Outside & ~Copyable>(
-        _ segment: Segment, key: FlowKey, hash: UInt64, target: HostTarget, mac: MACAddress, now: Instant,
-        counters: inout Counters, outside: inout O
+        _ segment: Segment, key: FlowKey, hash: UInt64, target: HostTarget, mac: MACAddress,
+        after former: SequenceNumber?,
+        now: Instant, counters: inout Counters, outside: inout O
     ) -> Refusal? {
         if halfOpen >= limits.handshakes {
             counters.drop(.handshakesFull)
             outside.note(.tableFull(.handshakes))
             dropOldestHalfOpen(outside: &outside)
         }
-        var connection = Connection(key: key, hash: hash, guestMAC: mac)
+        var connection = Connection(key: key, guestMAC: mac)
         connection.negotiate(segment, mtu: shared.mtu)
         setInitialNumbers(of: &connection, now: now)
+        // RFC 1122 4.2.2.13 (1): a fast connection may have used up more numbers than the clock has gone on; a window beyond it, as Linux.
+        if let former, connection.snd.iss <= former + 65_536 { connection.snd.iss = former + 65_537 }
         guard let index = connections.insert(connection) else {
             counters.drop(.connectionsFull)
             outside.note(.tableFull(.connections))
@@ -363,7 +369,9 @@ package struct TCPTranslator: ~Copyable {
             if connections[index].flags.contains(.ackNow) {
                 connections[index].sendAck(now: now, shared: &shared, outside: &outside)
             }
-            timeWaits.insert(connections[index], now: now, counters: &shared.counters)
+            timeWaits.insert(
+                connections[index], hash: connections[index].key.hash(secret: secret), now: now,
+                counters: &shared.counters)
             drop(index, reset: false, outside: &outside)
         }
     }
@@ -375,7 +383,7 @@ package struct TCPTranslator: ~Copyable {
         connections[index].releaseHold(&shared)
         connections[index].releaseSendQueue(&shared)
         connections[index].flags = []
-        table.remove(connections[index].hash, index)
+        table.remove(connections[index].key.hash(secret: secret), index)
         timers.clear(index)
         connections.remove(index)
     }

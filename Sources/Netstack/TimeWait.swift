@@ -18,10 +18,21 @@ struct TimeWaitRecord: BitwiseCopyable {
     let tsRecent: UInt32
     let stampOrigin: UInt32
     var expires: Instant
+
+    /// RFC 6191 section 2: whether a SYN can only be of a new connection.
+    func reopens(_ syn: Segment) -> Bool {
+        guard timestamps, let value = syn.options.timestamps?.value else { return syn.seq > rcvNxt }
+        let newer = Int32(bitPattern: value &- tsRecent)
+        return newer > 0 || newer == 0 && syn.seq > rcvNxt
+    }
 }
 
 struct TimeWaitTable: ~Copyable {
-    enum Answer { case absent, answered, reopened }
+    enum Answer {
+        case absent, answered
+        /// The last connection's sequence numbers ended here; the next one's begin beyond (RFC 1122 4.2.2.13 (1)).
+        case reopened(after: SequenceNumber)
+    }
 
     private var records: Slab<TimeWaitRecord>
     private var table = FlowTable()
@@ -37,13 +48,13 @@ struct TimeWaitTable: ~Copyable {
     var count: Int { records.count }
     var nextDeadline: Instant { timers.next }
 
-    mutating func insert(_ connection: Connection, now: Instant, counters: inout TCPCounters) {
+    mutating func insert(_ connection: Connection, hash: UInt64, now: Instant, counters: inout TCPCounters) {
         if records.count == capacity, let oldest = timers.popDue(at: .never) {
             counters.timeWaitsFull &+= 1
             remove(oldest)
         }
         let record = TimeWaitRecord(
-            key: connection.key, hash: connection.hash, mac: connection.guestMAC, sndNxt: connection.snd.nxt,
+            key: connection.key, hash: hash, mac: connection.guestMAC, sndNxt: connection.snd.nxt,
             rcvNxt: connection.rcv.nxt,
             window: UInt16(clamping: connection.receiveWindow >> Int(connection.rcv.shift)),
             timestamps: connection.flags.contains(.timestamps),
@@ -66,12 +77,9 @@ struct TimeWaitTable: ~Copyable {
             return .answered
         }
         if segment.flags.contains(.syn), !segment.flags.contains(.ack) {
-            let newer =
-                record.timestamps && segment.options.timestamps != nil
-                ? Int32(bitPattern: (segment.options.timestamps?.value ?? 0) &- record.tsRecent) > 0 : false
-            if newer || segment.seq > record.rcvNxt {
+            if record.reopens(segment) {
                 remove(index)
-                return .reopened
+                return .reopened(after: record.sndNxt)
             }
         }
         // RFC 9293 section 3.10.7.4: only a segment that is not exactly an empty ACK wants an answer. Two ends in TIME-WAIT

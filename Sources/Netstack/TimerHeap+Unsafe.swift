@@ -8,14 +8,11 @@
 /// Deadlines by slot index.
 @safe
 package struct TimerHeap: ~Copyable {
-    private struct Entry: BitwiseCopyable {
-        var due: Instant
-        var slot: UInt32
-    }
-
     private let capacity: Int
-    private let heap: UnsafeMutablePointer<Entry>
-    /// Slot -> position in `heap` plus one; 0 is absent.
+    /// The heap, in two arrays because a pair of the two would be padded: deadlines, and whose they are.
+    private let dues: UnsafeMutablePointer<Instant>
+    private let slots: UnsafeMutablePointer<UInt32>
+    /// Slot -> position in the heap plus one; 0 is absent.
     private let positions: UnsafeMutablePointer<UInt32>
     /// Slot -> the deadline that counts.
     private let wishes: UnsafeMutablePointer<Instant>
@@ -25,13 +22,15 @@ package struct TimerHeap: ~Copyable {
 
     package init(capacity: Int) {
         self.capacity = capacity
-        unsafe heap = .allocate(capacity: capacity)
+        unsafe dues = .allocate(capacity: capacity)
+        unsafe slots = .allocate(capacity: capacity)
         unsafe positions = .allocate(capacity: capacity)
         unsafe wishes = .allocate(capacity: capacity)
     }
 
     deinit {
-        unsafe heap.deallocate()
+        unsafe dues.deallocate()
+        unsafe slots.deallocate()
         unsafe positions.deallocate()
         unsafe wishes.deallocate()
     }
@@ -52,12 +51,11 @@ package struct TimerHeap: ~Copyable {
         let position = unsafe Int(positions[Int(slot)])
         if position == 0 {
             guard due != .never else { return }
-            unsafe heap[count] = Entry(due: due, slot: slot)
-            unsafe positions[Int(slot)] = UInt32(count + 1)
+            place(due, slot, count)
             count += 1
             siftUp(count - 1)
-        } else if unsafe due < heap[position - 1].due {
-            unsafe heap[position - 1].due = due
+        } else if unsafe due < dues[position - 1] {
+            unsafe dues[position - 1] = due
             siftUp(position - 1)
         }
     }
@@ -71,22 +69,21 @@ package struct TimerHeap: ~Copyable {
         unsafe positions[Int(slot)] = 0
         count -= 1
         guard position - 1 < count else { return }
-        unsafe heap[position - 1] = heap[count]
-        unsafe positions[Int(heap[position - 1].slot)] = UInt32(position)
+        place(unsafe dues[count], unsafe slots[count], position - 1)
         siftDown(position - 1)
         siftUp(position - 1)
     }
 
     /// The next deadline. May be early, never late.
-    package var next: Instant { unsafe count == 0 ? .never : heap[0].due }
+    package var next: Instant { unsafe count == 0 ? .never : dues[0] }
 
     /// A slot whose deadline has come, taken off the heap; nil when none is due.
     package mutating func popDue(at now: Instant) -> UInt32? {
-        while count > 0, unsafe heap[0].due <= now {
-            let slot = unsafe heap[0].slot
+        while count > 0, unsafe dues[0] <= now {
+            let slot = unsafe slots[0]
             let wish = unsafe wishes[Int(slot)]
             if wish > now && wish != .never {
-                unsafe heap[0].due = wish
+                unsafe dues[0] = wish
                 siftDown(0)
                 continue
             }
@@ -98,32 +95,33 @@ package struct TimerHeap: ~Copyable {
 
     private mutating func siftUp(_ start: Int) {
         var child = start
-        let entry = unsafe heap[child]
+        let (due, slot) = unsafe (dues[child], slots[child])
         while child > 0 {
             let parent = (child - 1) / 2
-            guard unsafe entry.due < heap[parent].due else { break }
-            place(unsafe heap[parent], child)
+            guard unsafe due < dues[parent] else { break }
+            place(unsafe dues[parent], unsafe slots[parent], child)
             child = parent
         }
-        place(entry, child)
+        place(due, slot, child)
     }
 
     private mutating func siftDown(_ start: Int) {
         var parent = start
-        let entry = unsafe heap[parent]
+        let (due, slot) = unsafe (dues[parent], slots[parent])
         while true {
             var child = 2 * parent + 1
             guard child < count else { break }
-            if child + 1 < count, unsafe heap[child + 1].due < heap[child].due { child += 1 }
-            guard unsafe heap[child].due < entry.due else { break }
-            place(unsafe heap[child], parent)
+            if child + 1 < count, unsafe dues[child + 1] < dues[child] { child += 1 }
+            guard unsafe dues[child] < due else { break }
+            place(unsafe dues[child], unsafe slots[child], parent)
             parent = child
         }
-        place(entry, parent)
+        place(due, slot, parent)
     }
 
-    private mutating func place(_ entry: Entry, _ position: Int) {
-        unsafe heap[position] = entry
-        unsafe positions[Int(entry.slot)] = UInt32(position + 1)
+    private mutating func place(_ due: Instant, _ slot: UInt32, _ position: Int) {
+        unsafe dues[position] = due
+        unsafe slots[position] = slot
+        unsafe positions[Int(slot)] = UInt32(position + 1)
     }
 }

@@ -7,6 +7,8 @@ package struct NarrowRouter: Sendable {
     package var mtu: Int
     /// Says nothing of the MTU (RFC 1191 section 5; IPv4).
     package var isOld = false
+    /// Says nothing at all (RFC 2923 section 2.1, a black hole).
+    package var isSilent = false
     /// Bytes of the packet that a complaint quotes.
     package var quote = 48
     package private(set) var complaints = 0
@@ -20,7 +22,7 @@ package struct NarrowRouter: Sendable {
         for segment in frame.segments {
             if segment.bytes.count - EthernetHeader.length <= mtu {
                 onward.append(segment)
-            } else if complaint == nil {
+            } else if !isSilent, complaint == nil {
                 complaint = tooBig(segment, mac)
                 complaints += 1
             }

@@ -15,11 +15,17 @@ struct HandleBlock {
     var handle: uv_poll_t
     var context: UnsafeMutableRawPointer?
     var token: UInt64
-    /// One of the two is set.
-    var onPoll: PollCallback?
-    var onTurn: TimerCallback?
+    var callback: Callback
     /// Poll only: the set that libuv has been told. 0: stopped.
     var events: Int32
+
+    /// What is called, by the kind of handle.
+    @unsafe
+    enum Callback {
+        case none
+        case poll(PollCallback)
+        case turn(TimerCallback)
+    }
 
     /// A fresh block for a handle of `loop`; the libuv handle is zeroed and still to be initialised.
     static func make(
@@ -29,7 +35,9 @@ struct HandleBlock {
         let block = unsafe loop.block.pointee.take()
         unsafe block.initialize(
             to: HandleBlock(
-                handle: uv_poll_t(), context: context, token: token, onPoll: onPoll, onTurn: onTurn, events: 0))
+                handle: uv_poll_t(), context: context, token: token,
+                callback: unsafe onPoll.map { unsafe .poll($0) } ?? onTurn.map { unsafe .turn($0) } ?? .none, events: 0)
+        )
         return unsafe block
     }
 
@@ -60,6 +68,8 @@ func blockClosed(_ handle: UnsafeMutablePointer<uv_handle_t>?) {
 func callTurn<Handle>(_ handle: UnsafeMutablePointer<Handle>?) {
     guard let handle = unsafe handle else { return }
     let block = unsafe UnsafeMutableRawPointer(handle).assumingMemoryBound(to: HandleBlock.self)
-    guard let context = unsafe block.pointee.context, let callback = unsafe block.pointee.onTurn else { return }
+    guard let context = unsafe block.pointee.context, case .turn(let callback) = unsafe block.pointee.callback else {
+        return
+    }
     unsafe callback(context, block.pointee.token)
 }

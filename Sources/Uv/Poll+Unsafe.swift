@@ -70,6 +70,8 @@ private func pollReady(_ handle: UnsafeMutablePointer<uv_poll_t>?, _ status: Int
     let block = unsafe UnsafeMutableRawPointer(handle).assumingMemoryBound(to: HandleBlock.self)
     // libuv has stopped the handle: without this the next `start` of the same set would look like no change.
     if status < 0 { unsafe block.pointee.events = 0 }
-    guard let context = unsafe block.pointee.context, let callback = unsafe block.pointee.onPoll else { return }
+    guard let context = unsafe block.pointee.context, case .poll(let callback) = unsafe block.pointee.callback else {
+        return
+    }
     unsafe callback(context, block.pointee.token, events, status)
 }

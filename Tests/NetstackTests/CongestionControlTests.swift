@@ -64,7 +64,7 @@ import Wire
     static func connection(cwnd: Int, inFlight: Int) -> (Connection, Configuration) {
         let key = FlowKey(
             guest: Endpoint(address: IPAddress(v4: 1), port: 1), remote: Endpoint(address: IPAddress(v4: 2), port: 2))
-        var connection = Connection(key: key, hash: 0, guestMAC: MACAddress(rawValue: 2))
+        var connection = Connection(key: key, guestMAC: MACAddress(rawValue: 2))
         connection.snd.mss = 1000
         connection.cwnd = cwnd
         connection.snd.una = SequenceNumber(rawValue: 0)

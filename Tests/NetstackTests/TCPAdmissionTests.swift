@@ -82,7 +82,7 @@ struct AdmissionRow: CustomTestStringConvertible, Sendable {
         func number(_ value: UInt32) -> SequenceNumber { SequenceNumber(rawValue: value &+ shift) }
         let key = FlowKey(
             guest: Endpoint(address: IPAddress(v4: 1), port: 1), remote: Endpoint(address: IPAddress(v4: 2), port: 2))
-        var connection = Connection(key: key, hash: 0, guestMAC: MACAddress(rawValue: 2))
+        var connection = Connection(key: key, guestMAC: MACAddress(rawValue: 2))
         connection.state = row.state
         connection.rcv.irs = number(1000)
         connection.rcv.nxt = number(2000)
