@@ -1,0 +1,83 @@
+"""Real guests: a Debian kernel with a busybox initramfs (scripts/guest-image) in QEMU, by software emulation, on each of its sockets."""
+
+import os
+import subprocess
+import threading
+
+import servers
+from lab import HOST4, SERVER4, SERVER6, until
+from support import GATEWAY4, ROOT
+from test_machines import Machines
+
+IMAGE = os.path.join(ROOT, ".build", "guest")
+
+
+class Guest:
+    """A running guest and what it has said on its console."""
+
+    def __init__(self, test, netdev, mac="52:54:00:12:34:56"):
+        self.said, self.lines = {}, []
+        command = [
+            servers.program("qemu-system-x86_64"), "-M", "q35", "-accel", "tcg", "-m", "192", "-nodefaults", "-no-user-config", "-display", "none",
+            "-serial", "stdio", "-no-reboot", "-kernel", f"{IMAGE}/vmlinuz", "-initrd", f"{IMAGE}/initramfs", "-append",
+            f"console=ttyS0 quiet panic=-1 portolan.server4={SERVER4} portolan.server6={SERVER6} portolan.name=server.lab.test",
+            "-netdev", netdev, "-device", f"virtio-net-pci,netdev=n,mac={mac},romfile="]
+        self.process = test.lab.host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        test.addCleanup(test.lab.stop, self.process)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if line.startswith("portolan: "):
+                name, _, value = line[10:].partition(": ")
+                self.said[name] = value.strip()
+
+    def wait(self, name, timeout=90):
+        return until(lambda: name in self.said or self.process.poll() is not None, timeout) and name in self.said
+
+
+class QEMU(Machines):
+    def setUp(self):
+        super().setUp()
+        self.need("qemu-system-x86_64")
+        made = subprocess.run([os.path.join(ROOT, "scripts", "guest-image")], capture_output=True, text=True)
+        if made.returncode != 0:
+            self.skipTest("no guest: " + made.stderr.strip()[-200:])
+
+    def check(self, netdev, link):
+        root, _ = servers.nginx(self.lab), servers.dnsmasq(self.lab)
+        digest = servers.sha256(f"{root}/big.bin")
+        process = self.serve(link, options=["-p", "14080:80"])
+        guest = Guest(self, netdev)
+        self.assertTrue(guest.wait("ready"), "\n".join(guest.lines[-40:]))
+        said = guest.said
+        self.assertEqual(said["dhcp"], f"10.0.2.2/24 {GATEWAY4} {GATEWAY4}")
+        self.assertEqual(sorted(said["dns"].split()), sorted([SERVER4, SERVER6]), said)
+        self.assertEqual((said[f"ping {SERVER4}"], said[f"ping {GATEWAY4}"], said["ping6"]), ("ok", "ok", "ok"), said)
+        self.assertEqual(said["download"], digest)
+        self.assertIn("fd00:706f:7274:", said["address6"])
+        self.assertEqual(said["download6"], digest)
+        result = self.lab.server.run(["curl", "-sS", "-m", "10", f"http://{HOST4}:14080/hello.txt"])
+        self.assertEqual(result.out, "hello from the guest\n", str(result))
+        return process, guest
+
+    def test_stream(self):
+        """-netdev stream: DHCP, DNS, ping, downloads with checksum, a served port, IPv4 and IPv6; and the guest comes back after a kill"""
+        path = self.path("guest")
+        netdev = f"stream,id=n,server=off,addr.type=unix,addr.path={path}"
+        process, guest = self.check(netdev, f"qemu:{path}")
+        guest.process.kill()
+        again = Guest(self, netdev)
+        self.assertTrue(again.wait("download"), "\n".join(again.lines[-40:]))
+        self.assertEqual(again.said["dhcp"].split()[0], "10.0.2.2/24", "the same machine has another address")
+        self.assertEqual(self.lab.stop(process), 0)
+
+    def test_dgram(self):
+        """-netdev dgram: the same"""
+        path = self.path("guest-dgram")
+        self.check(f"dgram,id=n,local.type=unix,local.path={path}.peer,remote.type=unix,remote.path={path}", f"dgram:{path}")
+
+    def test_socket(self):
+        """-netdev socket,connect=, over loopback: the same"""
+        self.check("socket,id=n,connect=127.0.0.1:15055", "tcp://127.0.0.1:15055")
