@@ -133,7 +133,7 @@ package struct TCPTranslator: ~Copyable {
         if halfOpen >= limits.handshakes {
             counters.drop(.handshakesFull)
             outside.note(.tableFull(.handshakes))
-            dropOldestHalfOpen(outside: &outside)
+            dropOldestHalfOpen(for: mac, outside: &outside)
         }
         var connection = Connection(key: key, guestMAC: mac)
         connection.negotiate(segment, mtu: shared.mtu)
@@ -174,14 +174,24 @@ package struct TCPTranslator: ~Copyable {
         return connections[index].flags.contains(.halfOpen)
     }
 
-    /// Makes room for a SYN: a guest that scans, whose peers are dead, or in which somebody floods must still reach those that live.
-    private mutating func dropOldestHalfOpen<O: Outside & ~Copyable>(outside: inout O) {
-        while halfOpenFirst < halfOpenOrder.count {
-            let id = halfOpenOrder[halfOpenFirst]
-            halfOpenFirst += 1
-            guard isHalfOpen(id), let index = connections.find(id) else { continue }
-            return drop(index, reset: true, outside: &outside)
+    /// Makes room for a SYN: a guest that scans, whose peers are dead, or in which somebody floods must still reach those that live. The
+    /// newcomer's own station pays first, so that a machine that floods does not push out its neighbours on the same network.
+    private mutating func dropOldestHalfOpen<O: Outside & ~Copyable>(for mac: MACAddress, outside: inout O) {
+        var victim: UInt32?
+        var at = halfOpenFirst
+        while at < halfOpenOrder.count {
+            if let index = connections.find(halfOpenOrder[at]), connections[index].flags.contains(.halfOpen) {
+                if victim == nil { victim = index }
+                if connections[index].guestMAC == mac {
+                    victim = index
+                    break
+                }
+            } else if at == halfOpenFirst {
+                halfOpenFirst += 1
+            }
+            at += 1
         }
+        if let victim { drop(victim, reset: true, outside: &outside) }
     }
 
     /// RFC 6528: a clock of 4 microseconds plus a pseudorandom function of the endpoints. Its other half sets the timestamps'

@@ -63,10 +63,12 @@ package struct Simulation: ~Copyable {
 
     /// Adds a guest endpoint and sends its SYN.
     @discardableResult
-    package mutating func connect(_ options: GuestTCP.Options = .init(), stream: [UInt8] = []) -> Int {
+    package mutating func connect(
+        _ options: GuestTCP.Options = .init(), stream: [UInt8] = [], mac: MACAddress = Simulation.guestMAC
+    ) -> Int {
         let family = options.isV4 ? core.configuration.v4! : core.configuration.v6!
         var guest = GuestTCP(
-            options, stream: stream, address: family.guest, mac: Self.guestMAC, gatewayMAC: Self.gatewayMAC)
+            options, stream: stream, address: family.guest, mac: mac, gatewayMAC: Self.gatewayMAC)
         guest.connect(at: now)
         guests.append(guest)
         return guests.count - 1

@@ -53,6 +53,7 @@ struct Serve: ParsableCommand {
         configuration.core.hasManyStations = true
         // A machine cuts nothing, but its link does it at its edge.
         configuration.joinsDatagrams = true
+        raiseOpenFiles()
         do {
             // A pipe whose reader has gone is an error, not the end.
             signal(SIGPIPE, SIG_IGN)

@@ -59,6 +59,30 @@ import Wire
         #expect(simulation.core.chunksInUse == 0)
     }
 
+    /// Machines share a network: the one that floods pushes out its own, not its neighbour's that wait for a slow server.
+    @Test func aNeighboursFloodPaysForItself() {
+        var simulation = Simulation(Simulation.configuration { $0.handshakes = 8 })
+        simulation.host.script.connectDelay = .milliseconds(500)
+        simulation.host.script.ends = false
+        for i in 0..<3 {
+            var options = GuestTCP.Options()
+            options.sourcePort = UInt16(10_000 + i)
+            options.closes = false
+            simulation.connect(options)
+        }
+        simulation.run(for: .milliseconds(10))
+        for i in 0..<50 {
+            var options = GuestTCP.Options()
+            options.sourcePort = UInt16(20_000 + i)
+            let flood = simulation.connect(options, mac: MACAddress(rawValue: 0x0200_0000_0099))
+            simulation.run(for: .milliseconds(2))
+            simulation.guests[flood].isAlive = false
+        }
+        simulation.run(for: .seconds(1))
+        #expect(simulation.guests[0..<3].allSatisfy { $0.state == .open })
+        #expect(simulation.core.counters.count(.handshakesFull) == 45)
+    }
+
     /// A connection that was half open frees its place for the next, however it went on.
     @Test func placesAreGivenBack() {
         var simulation = Simulation(Simulation.configuration { $0.handshakes = 2 })
