@@ -176,7 +176,7 @@ extension Connection {
             rcv.nxt += taken
             if taken < text.byteCount { fin = false }
             absorbEarly(shared: &shared)
-            growWindow(at: now)
+            growWindow(segment, at: now)
             scheduleAck(bytes: taken, now: now)
             if hold != .max, let fate = drainHold(id: id, shared: &shared, outside: &outside) { return fate }
         }
@@ -208,9 +208,9 @@ extension Connection {
             if sent == text.byteCount { return .success(sent) }
             flags.insert(.hostFull)
         }
-        // Not more than would be offered now, whatever was offered once: with many hosts that stop reading the pool is short by then,
-        // and what is left of it is for those that go on. The guest sends it again.
-        let room = shared.window(held: heldBytes(in: shared), wanted: wantedWindow)
+        // Whatever was offered once: with many hosts that stop reading the pool is short by then, and what is left of it is for those
+        // that go on. The guest sends it again.
+        let room = shared.room(held: heldBytes(in: shared))
         let rest = text.extracting(sent..<min(text.byteCount, sent + room))
         guard rest.byteCount > 0 else { return .success(sent) }
         guard openHold(at: rcv.nxt + sent, shared: &shared) else { return .success(sent) }

@@ -67,6 +67,8 @@ package struct Connection: BitwiseCopyable {
         /// The host's socket has an urgent byte in what it received.
         static let hostUrgent = Flags(rawValue: 1 << 20)
         static let watchesUrgent = Flags(rawValue: 1 << 21)
+        /// A round trip of less than a millisecond was seen: the receive window stays.
+        static let nextDoor = Flags(rawValue: 1 << 22)
     }
 
     /// The sending half (RFC 9293 section 3.3.1).

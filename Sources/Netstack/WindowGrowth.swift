@@ -10,13 +10,18 @@ import Wire
 //     arrived in one round trip  >=  window / 4      ─▶     window * 2
 //
 // The round trip is the smoothed one (RFC 6298), which a guest that only sends leaves at the SYN-ACK's: the path without the
-// queue that the transfer itself builds. Below a millisecond the first window carries more than 1 GB/s and stays.
+// queue that the transfer itself builds. Below a millisecond the first window carries more than 1 GB/s and stays. On a busy machine a guest
+// next door may have been slow with that one answer; the timestamps that it echoes (RFC 7323) soon tell.
 //
 // Towards the guest, its window and the congestion window rule, up to 16 MiB.
 //
 // Either way a connection gets at most an eighth of what is free in the pool (`share`; dynamic thresholds, Choudhury and Hahne, IEEE/ACM
 // Transactions on Networking 6(2), 1998): one alone in an empty pool of 128 MiB gets all 16 MiB, and however many want more at the same
 // time, what each may take shrinks before the pool is empty. Below a quarter free a window is 64 KiB, below a sixteenth nothing.
+//
+// A guest resends what we did not take after a time-out only, so what was offered must be taken (`room`) when it comes. To hold a chunk
+// makes the share smaller by an eighth of one: of what the share leaves, eight ninths are offered (`window`). Only what
+// others take meanwhile can break the promise.
 
 extension Connection {
     /// The window that this connection would offer if the pool were empty.
@@ -24,8 +29,15 @@ extension Connection {
     var wantedWindow: Int { TCPLimits.receiveWindow << Int(rcv.grade) }
 
     /// After in-order text arrived.
-    mutating func growWindow(at now: Instant) {
-        guard srtt >= 1_000_000, wantedWindow < TCPLimits.largestWindow else { return }
+    @inline(__always)
+    mutating func growWindow(_ segment: Segment, at now: Instant) {
+        guard srtt >= 1_000_000, !flags.contains(.nextDoor) else { return }
+        if let stamps = segment.options.timestamps, stamps.echoReply == timestamp(at: now) {
+            flags.insert(.nextDoor)
+            rcv.grade = 0
+            return
+        }
+        guard wantedWindow < TCPLimits.largestWindow else { return }
         let clock = UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
         let elapsed = Int64(clock &- rcv.markedAt)
         let roundTrip = srtt / 1_000_000
@@ -48,14 +60,15 @@ extension TCPShared {
     @inline(__always)
     func window(held: Int, wanted: Int) -> Int {
         let free = pool.free
-        let whole: Int
         if free * 4 >= pool.capacity {
-            whole = min(wanted, share)
-        } else if free * 16 >= pool.capacity {
-            whole = ChunkPool.chunkSize
-        } else {
-            whole = 0
+            // The first and the last chunk may be held for little.
+            let left = share - held - ChunkPool.chunkSize / 4
+            return max(0, min(wanted - held, max(left - left / 9, ChunkPool.chunkSize - held)))
         }
-        return max(0, whole - held)
+        return free * 16 >= pool.capacity ? max(0, ChunkPool.chunkSize - held) : 0
     }
+
+    /// What may still be held of a connection with `held` undelivered bytes.
+    @inline(__always)
+    func room(held: Int) -> Int { pool.free * 16 >= pool.capacity ? max(0, share - held) : 0 }
 }
