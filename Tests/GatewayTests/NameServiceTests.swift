@@ -110,7 +110,9 @@ import Wire
                     unsafe recvfrom(upstream.udp, &bytes, bytes.count, 0, $0, &length)
                 }
             }
-            if got > 0 { arrived.append((Array(bytes[..<got]), from)) }
+            // On a machine that stands still for 1.5 s, queries are tried again.
+            let query = Array(bytes[..<max(0, got)])
+            if got > 0, !arrived.contains(where: { $0.query[2...] == query[2...] }) { arrived.append((query, from)) }
             return arrived.count == count ? arrived : nil
         }
     }
@@ -138,7 +140,7 @@ import Wire
         }
         let arrived = try receive(queries.count, of: service)
         #expect(arrived.map { $0.query[2...] } == queries.map { $0[2...] })
-        #expect(Set(arrived.map(\.from.sin_port)).count == 2)
+        #expect(Set(arrived.map(\.from.sin_port)).count >= 2)
         for (query, from) in arrived { reply(query, to: from) }
         // In the order of the sockets that are ready.
         var answers = Set<[UInt8]>()
