@@ -76,7 +76,7 @@ final class MachineLink {
             writePoll = nil
         }
         poll = try unsafe Poll(loop: loop, fd: fd, context: context, token: token, callback: callback)
-        if kind != .datagram || writeFD == nil { host_link_buffers(fd) }
+        host_link_buffers(fd)
     }
 
     func start() { poll.start(.readable) }

@@ -253,21 +253,6 @@ final class VirtualSwitch {
     /// Every link that there was cannot come back: stdio and inherited descriptors alone, and they have ended.
     var isForsaken: Bool { listeners.isEmpty && links.allSatisfy { $0 == nil } }
 
-    /// The sum over the machines that are there.
-    var counters: MachineLink.Counters {
-        var sum = MachineLink.Counters()
-        for case let link? in links {
-            sum.received += link.counters.received
-            sum.sent += link.counters.sent
-            sum.lost += link.counters.lost
-            sum.empty += link.counters.empty
-            sum.oversized += link.counters.oversized
-            sum.truncated += link.counters.truncated
-            sum.spoofed += link.counters.spoofed
-        }
-        return sum
-    }
-
     // MARK: Out
 
     /// A frame of the core. False when it is for one station and that one's port is busy.
