@@ -7,8 +7,8 @@ import Wire
 // TCPGoodputTests.
 
 @Suite struct WindowGrowthTests {
-    /// The largest window that the guest was offered while it sent `size` bytes over a path of this round trip.
-    static func largestOffer(roundTrip: Int64, size: Int) -> Int {
+    /// A guest that sends `size` bytes to a host that takes them at once, over a path of 10 Gbit/s and this round trip.
+    static func sending(_ size: Int, roundTrip: Int64) -> Simulation {
         var wire = WireFaults()
         wire.delay = roundTrip / 2
         wire.bandwidth = 1_250_000_000
@@ -20,6 +20,12 @@ import Wire
         options.superSegments = 44
         options.closes = false
         simulation.connect(options, stream: [UInt8](repeating: 3, count: size))
+        return simulation
+    }
+
+    /// The largest window that the guest was offered while it sent `size` bytes over a path of this round trip.
+    static func largestOffer(roundTrip: Int64, size: Int) -> Int {
+        var simulation = sending(size, roundTrip: roundTrip)
         var largest = 0
         simulation.run(for: .seconds(100)) {
             largest = max(largest, $0.guests[0].peerWindow)
@@ -32,19 +38,10 @@ import Wire
 
     /// A busy machine: the guest next door was slow to answer the SYN-ACK, which is the only round trip that gets measured.
     @Test func aLateAnswerToTheSYNMakesNoGuestFarAway() {
-        var wire = WireFaults()
-        wire.delay = .milliseconds(3)
-        wire.keepsSuperFrames = true
-        var simulation = Simulation(Simulation.configuration { $0.chunks = 2048 }, up: wire, down: wire)
-        simulation.host.script.ends = false
-        var options = GuestTCP.Options()
-        options.superSegments = 44
-        options.closes = false
-        simulation.connect(options, stream: [UInt8](repeating: 3, count: 40_000_000))
+        var simulation = Self.sending(40_000_000, roundTrip: .milliseconds(6))
         simulation.run(for: .seconds(1)) { !$0.host.sockets.isEmpty && $0.host.sockets[0].received.count > 0 }
         simulation.up.faults.delay = 25_000
         simulation.down.faults.delay = 25_000
-        simulation.up.faults.bandwidth = 1_250_000_000
         var largest = 0
         simulation.run(for: .seconds(100)) {
             largest = max(largest, $0.guests[0].peerWindow)
@@ -56,18 +53,8 @@ import Wire
 
     /// The host stops in the middle of a fat path: what was offered is held, else the guest would have to find out by time-outs.
     @Test func whatWasOfferedIsTaken() {
-        var wire = WireFaults()
-        wire.delay = .milliseconds(25)
-        wire.bandwidth = 1_250_000_000
-        wire.queue = 64 << 20
-        wire.keepsSuperFrames = true
-        var simulation = Simulation(Simulation.configuration { $0.chunks = 2048 }, up: wire, down: wire)
-        simulation.host.script.ends = false
-        var options = GuestTCP.Options()
-        options.superSegments = 44
-        options.closes = false
         let size = 200_000_000
-        simulation.connect(options, stream: [UInt8](repeating: 3, count: size))
+        var simulation = Self.sending(size, roundTrip: .milliseconds(50))
         simulation.run(for: .seconds(60)) { ($0.host.sockets.first?.received.count ?? 0) > 100_000_000 }
         #expect(simulation.guests[0].peerWindow > 12 << 20)
         simulation.host.sockets[0].script.readSize = 0
