@@ -43,11 +43,6 @@ int host_link_listen(const char *path, int type) {
     return -error;
 }
 
-int host_link_accept(int listener) {
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    return fd < 0 ? -errno : fd;
-}
-
 int host_link_adopt(int fd) {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
@@ -71,7 +66,7 @@ void host_link_buffers(int fd) {
 
 #define BATCH 64
 
-int host_link_receive(
+int host_receive_many(
     int fd, void *space, size_t stride, uint32_t *lengths, unsigned count, struct host_link_peer *peer) {
     struct mmsghdr messages[BATCH];
     struct iovec iov[BATCH];
@@ -80,15 +75,18 @@ int host_link_receive(
         count = BATCH;
     for (unsigned i = 0; i < count; i++) {
         iov[i] = (struct iovec){.iov_base = (char *)space + i * stride, .iov_len = stride};
-        messages[i].msg_hdr = (struct msghdr){
-            .msg_name = &names[i], .msg_namelen = sizeof names[i], .msg_iov = &iov[i], .msg_iovlen = 1};
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i], .msg_iovlen = 1};
+        if (peer) {
+            messages[i].msg_hdr.msg_name = &names[i];
+            messages[i].msg_hdr.msg_namelen = sizeof names[i];
+        }
     }
     int n = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
     if (n < 0)
         return -errno;
     for (int i = 0; i < n; i++)
         lengths[i] = messages[i].msg_hdr.msg_flags & MSG_TRUNC ? UINT32_MAX : messages[i].msg_len;
-    if (n > 0) {
+    if (n > 0 && peer) {
         socklen_t length = messages[n - 1].msg_hdr.msg_namelen;
         // An unbound peer's name is its family alone.
         peer->length = length > sizeof(sa_family_t) && length <= sizeof peer->bytes ? length : 0;

@@ -57,10 +57,15 @@ static void from_sockaddr(const struct sockaddr *sa, struct host_address *out) {
     }
 }
 
-int host_stream_connect(const struct host_address *to, int *in_progress) {
-    struct sockaddr_storage sa;
-    socklen_t length = to_sockaddr(to, &sa);
-    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+// Closes a socket of which a call has failed: -errno of that call.
+static int failed(int fd) {
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+static int stream_socket(int family) {
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     // The guest's stack has decided what a segment is; ours must not wait for more.
@@ -68,6 +73,15 @@ int host_stream_connect(const struct host_address *to, int *in_progress) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     // An urgent byte stays at its place in the stream: a read stops before it, and none is ever lost.
     setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
+    return fd;
+}
+
+int host_stream_connect(const struct host_address *to, int *in_progress) {
+    struct sockaddr_storage sa;
+    socklen_t length = to_sockaddr(to, &sa);
+    int fd = stream_socket(sa.ss_family);
+    if (fd < 0)
+        return fd;
     *in_progress = 0;
     if (connect(fd, (struct sockaddr *)&sa, length) == 0)
         return fd;
@@ -79,9 +93,7 @@ int host_stream_connect(const struct host_address *to, int *in_progress) {
         *in_progress = 1;
         return fd;
     }
-    int error = errno;
-    close(fd);
-    return -error;
+    return failed(fd);
 }
 
 int host_stream_error(int fd) {
@@ -103,22 +115,19 @@ void host_close(int fd, int reset) {
 int host_stream_listen(const struct host_address *at) {
     struct sockaddr_storage sa;
     socklen_t length = to_sockaddr(at, &sa);
-    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    // Its options are inherited by what is accepted.
+    int fd = stream_socket(sa.ss_family);
     if (fd < 0)
-        return -errno;
+        return fd;
+    // Connections of a former process may be in TIME-WAIT.
     int one = 1;
-    // Connections of a former process may be in TIME-WAIT. TCP_NODELAY and SO_OOBINLINE are inherited by what is accepted.
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
     if (!at->is_v4)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     // The kernel cuts the backlog to net.core.somaxconn.
     if (bind(fd, (struct sockaddr *)&sa, length) == 0 && listen(fd, 4096) == 0)
         return fd;
-    int error = errno;
-    close(fd);
-    return -error;
+    return failed(fd);
 }
 
 int host_stream_accept(int listener, struct host_address *from) {
@@ -127,7 +136,8 @@ int host_stream_accept(int listener, struct host_address *from) {
     int fd = accept4(listener, (struct sockaddr *)&sa, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return -errno;
-    from_sockaddr((struct sockaddr *)&sa, from);
+    if (from)
+        from_sockaddr((struct sockaddr *)&sa, from);
     return fd;
 }
 
@@ -175,9 +185,7 @@ int host_udp_open(int is_v4, uint16_t port) {
     length = to_sockaddr(&any, &sa);
     if (bind(fd, (struct sockaddr *)&sa, length) == 0)
         return fd;
-    int error = errno;
-    close(fd);
-    return -error;
+    return failed(fd);
 }
 
 int host_udp_serve(const struct host_address *at) {
@@ -194,9 +202,7 @@ int host_udp_serve(const struct host_address *at) {
     socklen_t length = to_sockaddr(at, &sa);
     if (bind(fd, (struct sockaddr *)&sa, length) == 0)
         return fd;
-    int error = errno;
-    close(fd);
-    return -error;
+    return failed(fd);
 }
 
 int host_udp_connect(const struct host_address *to) {
@@ -207,9 +213,7 @@ int host_udp_connect(const struct host_address *to) {
         return -errno;
     if (connect(fd, (struct sockaddr *)&sa, length) == 0)
         return fd;
-    int error = errno;
-    close(fd);
-    return -error;
+    return failed(fd);
 }
 
 void host_datagram_fields(int fd, int is_v4, int hop_limit, int traffic_class, int dont_fragment) {
@@ -249,6 +253,13 @@ ssize_t host_udp_send(int fd, const struct host_address *to, const void *bytes, 
 #define UDP_SEGMENT 103
 #endif
 
+static void put_segment(struct cmsghdr *c, uint16_t segment) {
+    c->cmsg_level = IPPROTO_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof segment);
+    memcpy(CMSG_DATA(c), &segment, sizeof segment);
+}
+
 ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *bytes, size_t length, uint16_t segment) {
     struct sockaddr_storage sa;
     union {
@@ -263,11 +274,7 @@ ssize_t host_udp_send_train(int fd, const struct host_address *to, const void *b
         message.msg_name = &sa;
         message.msg_namelen = to_sockaddr(to, &sa);
     }
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = IPPROTO_UDP;
-    c->cmsg_type = UDP_SEGMENT;
-    c->cmsg_len = CMSG_LEN(sizeof segment);
-    memcpy(CMSG_DATA(c), &segment, sizeof segment);
+    put_segment(CMSG_FIRSTHDR(&message), segment);
     ssize_t n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     return n < 0 ? -errno : n;
 }
@@ -303,11 +310,7 @@ ssize_t host_udp_send_from(int fd, const struct host_address *from, const struct
         used = CMSG_SPACE(sizeof info);
     }
     if (length > segment) {
-        c = CMSG_NXTHDR(&message, c);
-        c->cmsg_level = IPPROTO_UDP;
-        c->cmsg_type = UDP_SEGMENT;
-        c->cmsg_len = CMSG_LEN(sizeof segment);
-        memcpy(CMSG_DATA(c), &segment, sizeof segment);
+        put_segment(CMSG_NXTHDR(&message, c), segment);
         used += CMSG_SPACE(sizeof segment);
     }
     message.msg_controllen = used;
@@ -494,21 +497,6 @@ int host_receive_urgent(int fd, uint8_t *byte) {
     if (ioctl(fd, SIOCATMARK, &at_mark) == 0 && at_mark)
         return recv(fd, byte, 1, MSG_DONTWAIT) == 1;
     return host_urgent_waits(fd) ? 2 : 0;
-}
-
-int host_receive_many(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count) {
-    struct mmsghdr messages[16];
-    struct iovec iov[16];
-    if (count > 16)
-        count = 16;
-    for (unsigned i = 0; i < count; i++) {
-        iov[i] = (struct iovec){.iov_base = (char *)space + i * stride, .iov_len = stride};
-        messages[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i], .msg_iovlen = 1};
-    }
-    int n = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
-    for (int i = 0; i < n; i++)
-        lengths[i] = messages[i].msg_len;
-    return n < 0 ? -errno : n;
 }
 
 void host_shutdown_write(int fd) { shutdown(fd, SHUT_WR); }

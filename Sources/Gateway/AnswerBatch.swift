@@ -5,12 +5,14 @@ internal import Netstack
 struct AnswerBatch {
     struct Run {
         let client: GuestPort
-        var range: Range<Int>
+        let start: Int
+        fileprivate(set) var form = DatagramRun()
+
+        var range: Range<Int> { start..<start + form.bytes }
         /// Of each answer; nil when there is one.
-        var size: Int?
+        var size: Int? { form.bytes > form.size ? form.size : nil }
     }
 
-    private static let longestRun = 60_000
     private static let keptCapacity = 64 << 10
 
     private(set) var bytes: [UInt8] = []
@@ -20,17 +22,13 @@ struct AnswerBatch {
 
     /// - Parameter joins: the link cuts super-frames into datagrams.
     mutating func append(_ answer: [UInt8], for client: GuestPort, joins: Bool) {
-        let start = bytes.count
-        bytes += answer
-        if joins, let last = runs.last, last.client == client, !answer.isEmpty {
-            let size = last.size ?? last.range.count
-            if answer.count <= size, last.range.count % size == 0, last.range.count + answer.count <= Self.longestRun {
-                runs[runs.count - 1].size = size
-                runs[runs.count - 1].range = last.range.lowerBound..<bytes.count
-                return
-            }
+        let last = runs.last
+        let follows = joins && !answer.isEmpty && last?.client == client && last?.form.bytes != 0
+        if !follows || last?.form.takes(answer.count) != true {
+            runs.append(Run(client: client, start: bytes.count))
         }
-        runs.append(Run(client: client, range: start..<bytes.count))
+        runs[runs.count - 1].form.add(answer.count)
+        bytes += answer
     }
 
     mutating func removeAll() {

@@ -62,15 +62,11 @@ final class DNSUpstreams {
     /// Room for a batch of messages; pages that none reached are not resident.
     private let space = UnsafeMutablePointer<UInt8>.allocate(capacity: batch * largestMessage)
     private var lengths = [UInt32](repeating: 0, count: batch)
-    /// Queries that wait, one behind the other: each of `waitingSize` bytes but for a shorter last one.
+    /// Queries that wait for one channel, one behind the other.
     private var waiting: [UInt8] = []
-    private var waitingSize = 0
+    private var run = DatagramRun()
     private var waitingFor: Channel?
     private var failed: [Failed] = []
-
-    /// The largest query that is joined with others: what an Ethernet path carries (1500 less 28).
-    private static let largestJoined = 1472
-    private static let largestTrain = 60_000
 
     init(loop: EventLoop, context: UnsafeMutableRawPointer, callback: PollCallback) {
         self.loop = loop
@@ -99,7 +95,8 @@ final class DNSUpstreams {
             guard let channel = socket(for: upstream) else { return nil }
             channel.uses += 1
             if !canJoin(bytes, channel) { sendWaiting() }
-            if waiting.isEmpty { (waitingFor, waitingSize) = (channel, bytes.count) }
+            waitingFor = channel
+            run.add(bytes.count)
             waiting += bytes
             return channel.number
         case .tcp:
@@ -185,8 +182,7 @@ final class DNSUpstreams {
 
     private func canJoin(_ bytes: [UInt8], _ channel: Channel) -> Bool {
         guard let waitingFor else { return true }
-        return waitingFor === channel && bytes.count <= waitingSize && waiting.count % waitingSize == 0
-            && waitingSize <= Self.largestJoined && waiting.count + bytes.count <= Self.largestTrain
+        return waitingFor === channel && run.size <= DatagramRun.largestPart && run.takes(bytes.count)
     }
 
     private func sendWaiting() {
@@ -200,19 +196,20 @@ final class DNSUpstreams {
 
     private func forgetWaiting() {
         waiting.removeAll(keepingCapacity: true)
+        run = DatagramRun()
         waitingFor = nil
     }
 
     private func sendTogether(_ fd: Int32) -> Bool {
-        guard waiting.count > waitingSize else { return false }
-        let count = unsafe host_udp_send_train(fd, nil, waiting, waiting.count, UInt16(waitingSize))
+        guard run.bytes > run.size else { return false }
+        let count = unsafe host_udp_send_train(fd, nil, waiting, waiting.count, UInt16(run.size))
         return count == waiting.count
     }
 
     private func sendSingly(_ fd: Int32) -> Bool {
         var start = 0
         while start < waiting.count {
-            let length = min(waitingSize, waiting.count - start)
+            let length = min(run.size, waiting.count - start)
             let count = unsafe waiting.withUnsafeBufferPointer { bytes in
                 guard let first = bytes.baseAddress else { return length }
                 let count = unsafe host_send(fd, first + start, length)
@@ -247,7 +244,7 @@ final class DNSUpstreams {
         }
         // One batch, so that one upstream cannot hold the loop; what is left makes the socket ready again.
         let count = unsafe host_receive_many(
-            channel.fd, space, Self.largestMessage, &lengths, UInt32(Self.batch))
+            channel.fd, space, Self.largestMessage, &lengths, UInt32(Self.batch), nil)
         // libuv stops a handle at an error; the error has been taken off by the call.
         if status < 0 { channel.poll?.start(.readable) }
         if count < 0, count != -EAGAIN, count != -EINTR {

@@ -15,8 +15,8 @@ internal import Wire
 final class DatagramBatch {
     static let count = 32
     private static let stride = 65_536
-    /// The largest size that is packed: what an Ethernet path carries (1500 less 28).
-    private static let largestPacked = 1472
+    /// The largest size that is packed.
+    private static let largestPacked = DatagramRun.largestPart
 
     private let space: UnsafeMutablePointer<UInt8>
     private let packed: UnsafeMutablePointer<UInt8>

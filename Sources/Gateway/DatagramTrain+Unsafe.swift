@@ -14,7 +14,6 @@ internal import Wire
 /// Datagrams waiting to leave together.
 @safe
 struct DatagramTrain: ~Copyable {
-    private static let room = 60_000
     /// UDP_MAX_SEGMENTS before Linux 6.9.
     static let limit = 64
 
@@ -23,11 +22,10 @@ struct DatagramTrain: ~Copyable {
     private var target = Endpoint(address: IPAddress(hi: 0, lo: 0), port: 0)
     private var options = DatagramOptions()
     private let buffer: UnsafeMutableRawPointer
-    private var filled = 0
-    private var size = 0
+    private var run = DatagramRun()
     private var count = 0
 
-    init() { unsafe buffer = .allocate(byteCount: Self.room, alignment: 64) }
+    init() { unsafe buffer = .allocate(byteCount: DatagramRun.longest, alignment: 64) }
     deinit { unsafe buffer.deallocate() }
 
     /// A datagram was sent at once and well: like ones may follow in a train.
@@ -40,20 +38,17 @@ struct DatagramTrain: ~Copyable {
 
     /// Whether a datagram may join.
     func accepts(_ flow: FlowID, _ target: Endpoint, _ options: DatagramOptions, length: Int) -> Bool {
-        self.flow == flow && self.target == target && self.options == options && (1...1472).contains(length)
+        self.flow == flow && self.target == target && self.options == options
+            && (1...DatagramRun.largestPart).contains(length)
     }
 
     /// Adds a datagram that `accepts` let in.
     mutating func add(_ bytes: RawSpan) {
-        // A shorter one ends a train; a longer one cannot follow.
-        if count > 0, bytes.byteCount > size || filled % size != 0 || filled + bytes.byteCount > Self.room {
-            send()
-        }
-        if count == 0 { size = bytes.byteCount }
+        if !run.takes(bytes.byteCount) { send() }
         unsafe bytes.withUnsafeBytes { raw in
-            if let start = raw.baseAddress { unsafe memcpy(buffer + filled, start, raw.count) }
+            if let start = raw.baseAddress { unsafe memcpy(buffer + run.bytes, start, raw.count) }
         }
-        filled += bytes.byteCount
+        run.add(bytes.byteCount)
         count += 1
         if count == Self.limit { send() }
     }
@@ -64,17 +59,17 @@ struct DatagramTrain: ~Copyable {
         var address = host_address(target)
         let sent =
             count == 1
-            ? -1 : unsafe host_udp_send_train(fd, &address, buffer, filled, UInt16(truncatingIfNeeded: size))
+            ? -1 : unsafe host_udp_send_train(fd, &address, buffer, run.bytes, UInt16(truncatingIfNeeded: run.size))
         // A full socket loses them, as it would have lost them one by one.
         if sent < 0, count == 1 || sent != -Int(EAGAIN) { sendSingly(&address) }
-        filled = 0
+        run = DatagramRun()
         count = 0
     }
 
     private func sendSingly(_ address: inout host_address) {
         var at = 0
-        while at < filled {
-            let length = min(size, filled - at)
+        while at < run.bytes {
+            let length = min(run.size, run.bytes - at)
             _ = unsafe host_udp_send(fd, &address, buffer + at, length)
             at += length
         }

@@ -183,7 +183,7 @@ final class MachineLink {
     ) -> Read {
         guard kind == .stream else {
             var sender = host_link_peer()
-            var messages = unsafe Int(host_link_receive(fd, space, stride, lengths, UInt32(count), &sender))
+            var messages = unsafe Int(host_receive_many(fd, space, stride, lengths, UInt32(count), &sender))
             if messages > 0 {
                 if kind == .datagram { peer = sender }
                 if kind == .packets {

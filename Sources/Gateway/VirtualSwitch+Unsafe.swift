@@ -151,12 +151,11 @@ final class VirtualSwitch {
     func accept(_ listener: Int) {
         let listener = listeners[listener]
         while true {
-            let fd = host_link_accept(listener.fd)
+            let fd = host_stream_accept(listener.fd, nil)
             if fd == -ECONNABORTED || fd == -EINTR { continue }
             guard fd >= 0 else {
                 if fd != -EAGAIN {
-                    logger.warning(
-                        "cannot accept a machine on \(listener.address.text): \(unsafe String(cString: strerror(-fd)))")
+                    logger.warning("cannot accept a machine on \(listener.address.text): \(errorText(-fd))")
                 }
                 return
             }

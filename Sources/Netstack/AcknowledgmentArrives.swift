@@ -20,9 +20,9 @@ extension Connection {
             flightIsAcknowledged(segment, window, now: now, shared: &shared)
         } else {
             if segment.options.sackCount > 0 { _ = duplicateReported(segment, shared: &shared) }
-            if advances { advance(to: segment.ack, now: now, shared: &shared) }
+            if advances { advance(to: segment.ack, now: now) }
         }
-        updateWindow(segment, window, advances: advances, now: now, shared: shared)
+        updateWindow(segment, window, advances: advances, now: now)
         if flight != .max, snd.una >= queuedEnd { closeFlight(&shared) }
         if state == .finWait1, finAcknowledged { state = .finWait2 }
     }
@@ -45,7 +45,7 @@ extension Connection {
         let before = shared.flights[flight].transmissions.pipe
         var delivery = Transmissions.Delivery(after: shared.flights[flight].transmissions.highest)
         var reported = false
-        var duplicate: Transmissions.Range?
+        var duplicate: SequenceRange?
         if segment.options.sackCount > 0, flags.contains(.sackPermitted) {
             duplicate = duplicateReported(segment, shared: &shared)
             reported = recordBlocks(segment, &delivery, shared: &shared)
@@ -57,7 +57,7 @@ extension Connection {
             && !segment.flags.contains(.fin)
         if advances {
             shared.flights[flight].transmissions.acknowledge(segment.ack, &delivery)
-            advance(to: segment.ack, now: now, shared: &shared)
+            advance(to: segment.ack, now: now)
             releaseAcknowledged(&shared)
         }
         if let timed = delivery.timed { sample(Int64(now.stamp &- timed) * 1000) }
@@ -69,9 +69,7 @@ extension Connection {
 
     /// RFC 9293: the window is taken from the newest segment (SND.WL1, SND.WL2). One that acknowledges new data is newer
     /// whatever its sequence number: the old window counted from the new `snd.una` would reach beyond the guest's edge.
-    private mutating func updateWindow(
-        _ segment: Segment, _ window: Int, advances: Bool, now: Instant, shared: borrowing TCPShared
-    ) {
+    private mutating func updateWindow(_ segment: Segment, _ window: Int, advances: Bool, now: Instant) {
         guard
             segment.ack >= snd.una,
             advances || snd.wl1 < segment.seq || snd.wl1 == segment.seq && snd.wl2 <= segment.ack
@@ -89,7 +87,7 @@ extension Connection {
     }
 
     /// `snd.una` moves.
-    private mutating func advance(to ack: SequenceNumber, now: Instant, shared: inout TCPShared) {
+    private mutating func advance(to ack: SequenceNumber, now: Instant) {
         if snd.una == snd.iss, expiries == 0, retransmitAt != .never {
             // The round trip of our SYN or SYN-ACK is the first one measured: its timer was set when it left.
             sample(TCPLimits.initialRTO - (retransmitAt - now))
@@ -135,7 +133,7 @@ extension Connection {
 
     /// RFC 2883 section 4: a first block that lies below the acknowledgment, or within the second block, reports what came
     /// twice. RFC 8985 section 6.2, step 4: the reordering window was too small, and grows once a round trip.
-    private mutating func duplicateReported(_ segment: Segment, shared: inout TCPShared) -> Transmissions.Range? {
+    private mutating func duplicateReported(_ segment: Segment, shared: inout TCPShared) -> SequenceRange? {
         let first = segment.options.sackBlock(at: 0)
         // Nothing that was never sent, nothing of another age (RFC 2883 section 5 leaves the check to the sender).
         guard first.left < first.right, first.right <= snd.nxt, snd.nxt - first.left <= 2 * TCPLimits.sendLimit else {
@@ -153,6 +151,6 @@ extension Connection {
             if reorderingSteps < 16 { reorderingSteps += 1 }
             reorderingPersists = 16
         }
-        return Transmissions.Range(left: first.left, right: first.right)
+        return SequenceRange(left: first.left, right: first.right)
     }
 }

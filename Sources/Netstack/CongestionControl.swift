@@ -72,11 +72,6 @@ extension Connection {
     }
 }
 
-extension Instant {
-    /// Milliseconds modulo 2^32.
-    var millisecondStamp: UInt32 { UInt32(truncatingIfNeeded: nanoseconds / 1_000_000) }
-}
-
 /// RFC 9438 in integers.
 enum Cubic {
     /// One stretch of congestion avoidance without a reduction.

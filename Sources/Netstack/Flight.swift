@@ -109,12 +109,6 @@ struct Flight: BitwiseCopyable {
 }
 
 extension Connection {
-    /// Loss recovery, or `.none` with nothing queued.
-    @inline(__always)
-    func recovery(_ shared: borrowing TCPShared) -> Flight.Recovery {
-        flight == .max ? .none : shared.flights[flight].recovery
-    }
-
     /// Bytes in flight as far as is known.
     @inline(__always)
     func pipe(_ shared: borrowing TCPShared) -> Int {
@@ -136,9 +130,4 @@ extension Connection {
         shared.flights.remove(flight)
         flight = .max
     }
-}
-
-extension Instant {
-    /// Microseconds modulo 2^32, as `Transmissions` keeps them.
-    var stamp: UInt32 { UInt32(truncatingIfNeeded: nanoseconds / 1000) }
 }

@@ -21,6 +21,10 @@ package struct FlowKey: Hashable, Sendable, BitwiseCopyable {
         return fold(h ^ ports, secret ^ 0xe703_7ed1_a0b4_28db)
     }
 
+    /// Bytes of the IP and TCP headers of a segment without options.
+    @inline(__always)
+    var headersLength: Int { isV4 ? 40 : 60 }
+
     /// SipHash-2-4 of the endpoints: for what the guest gets to see (RFC 6528), from which the key cannot be learnt.
     package func pseudorandom(key: (UInt64, UInt64)) -> UInt64 {
         var sip = SipHash(key: key)

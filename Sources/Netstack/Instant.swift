@@ -10,6 +10,13 @@ package struct Instant: Comparable, Hashable, Sendable, BitwiseCopyable {
         return overflow ? .never : Instant(nanoseconds: sum)
     }
     package static func - (a: Instant, b: Instant) -> Int64 { a.nanoseconds &- b.nanoseconds }
+
+    /// Milliseconds modulo 2^32.
+    @inline(__always)
+    var millisecondStamp: UInt32 { UInt32(truncatingIfNeeded: nanoseconds / 1_000_000) }
+    /// Microseconds modulo 2^32, as `Transmissions` keeps them.
+    @inline(__always)
+    var stamp: UInt32 { UInt32(truncatingIfNeeded: nanoseconds / 1000) }
 }
 
 extension Int64 {

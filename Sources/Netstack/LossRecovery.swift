@@ -27,7 +27,7 @@ struct Evidence {
     /// SACK blocks said something new.
     var reported: Bool
     /// What came twice (RFC 2883).
-    var duplicate: Transmissions.Range?
+    var duplicate: SequenceRange?
     var delivery: Transmissions.Delivery
     /// Bytes in flight before it.
     var inFlight: Int

@@ -94,7 +94,6 @@ extension Connection {
         to mtu: Int, sequence: SequenceNumber, now: Instant, shared: inout TCPShared
     ) -> Bool {
         guard flight != .max, sequence >= snd.una, sequence < snd.nxt else { return false }
-        let headers = (key.isV4 ? 40 : 60) + (flags.contains(.timestamps) ? 12 : 0)
         let told = mtu > 0 ? mtu : Self.plateaus.first { $0 < snd.mss + headers } ?? 0
         let size = max(told, PacketTooBig.minimum(isV4: key.isV4)) - headers
         guard size < snd.mss else { return false }

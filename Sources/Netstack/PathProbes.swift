@@ -12,7 +12,8 @@ import Wire
 // The bounds are in the connection, six bytes; a probe on its way is in the flight.
 
 extension Connection {
-    private var headers: Int { (key.isV4 ? 40 : 60) + (flags.contains(.timestamps) ? 12 : 0) }
+    /// Bytes of the headers of a segment with text.
+    var headers: Int { key.headersLength + (flags.contains(.timestamps) ? 12 : 0) }
 
     /// What every path is tried with first once bigger packets vanish.
     private var baseSize: Int { (key.isV4 ? 1024 : 1280) - headers }

@@ -4,23 +4,18 @@ import Wire
 ///
 /// A range that finds no place is not held: the guest sends it again.
 struct Scoreboard: BitwiseCopyable {
-    struct Range: BitwiseCopyable, Equatable {
-        var left: SequenceNumber
-        var right: SequenceNumber
-    }
-
     static let capacity = 12
-    private var ranges = InlineArray<12, Range>(
-        repeating: Range(left: SequenceNumber(rawValue: 0), right: SequenceNumber(rawValue: 0)))
+    private var ranges = InlineArray<12, SequenceRange>(
+        repeating: SequenceRange(left: SequenceNumber(rawValue: 0), right: SequenceNumber(rawValue: 0)))
     private(set) var count = 0
 
-    subscript(index: Int) -> Range { ranges[index] }
+    subscript(index: Int) -> SequenceRange { ranges[index] }
 
     var isEmpty: Bool { count == 0 }
 
     /// Adds a range beyond `rcv.nxt`. Whether any of it is new.
     mutating func add(_ left: SequenceNumber, _ right: SequenceNumber) -> Bool {
-        var merged = Range(left: left, right: right)
+        var merged = SequenceRange(left: left, right: right)
         var first = 0
         while first < count, ranges[first].right < left { first += 1 }
         var last = first

@@ -124,12 +124,12 @@ extension Connection {
 
     /// The text of a segment that lies below `rcv.nxt`: it came twice, and a D-SACK says so (RFC 2883 section 4.1). Nothing for numbers of
     /// another age.
-    private func repeated(_ segment: Segment) -> Transmissions.Range? {
+    private func repeated(_ segment: Segment) -> SequenceRange? {
         guard flags.contains(.sackPermitted), segment.length > 0, segment.seq < rcv.nxt,
             rcv.nxt - segment.seq <= 2 * TCPLimits.receiveWindow
         else { return nil }
         let end = segment.seq + segment.length
-        return Transmissions.Range(left: segment.seq, right: end < rcv.nxt ? end : rcv.nxt)
+        return SequenceRange(left: segment.seq, right: end < rcv.nxt ? end : rcv.nxt)
     }
 
     // MARK: Seventh, the segment text
@@ -176,7 +176,7 @@ extension Connection {
             rcv.nxt += taken
             if taken < text.byteCount { fin = false }
             absorbEarly(shared: &shared)
-            growWindow(segment, at: now)
+            growReceiveWindow(segment, at: now)
             scheduleAck(bytes: taken, now: now)
             if hold != .max, let fate = drainHold(id: id, shared: &shared, outside: &outside) { return fate }
         }
@@ -222,13 +222,13 @@ extension Connection {
         _ text: RawSpan, at sequence: SequenceNumber, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Fate? {
         shared.counters.outOfOrder &+= 1
-        var duplicate: Transmissions.Range?
+        var duplicate: SequenceRange?
         if text.byteCount > 0, shared.pool.free * 8 >= shared.pool.capacity, openHold(at: rcv.nxt, shared: &shared) {
             let stored = shared.holds[hold].store(text, at: sequence, in: &shared.pool)
             if stored > 0 {
                 let isNew = shared.holds[hold].early.add(sequence, sequence + stored)
                 // RFC 2883 section 4.1.2: within what is held already; the block that contains it follows.
-                if !isNew { duplicate = Transmissions.Range(left: sequence, right: sequence + stored) }
+                if !isNew { duplicate = SequenceRange(left: sequence, right: sequence + stored) }
                 shared.holds[hold].newest = sequence
             }
         }

@@ -29,7 +29,7 @@ extension Connection {
         // Default 536 (IPv4) or 1220 (IPv6); never more than the link takes, never so little that headers dominate
         // without bound (Linux' floor of 48 serves against MSS attacks).
         let offered = Int(syn.options.maximumSegmentSize ?? (key.isV4 ? 536 : 1220))
-        let link = mtu - (key.isV4 ? 40 : 60)
+        let link = mtu - key.headersLength
         snd.mss = max(48, min(offered, link)) - (flags.contains(.timestamps) ? 12 : 0)
         ceiling = snd.mss
     }

@@ -97,13 +97,13 @@ extension Connection {
                 }
                 count = piece.count
             }
-            noteResent(Transmissions.Range(left: range.left, right: range.left + count), now: now, shared: &shared)
+            noteResent(SequenceRange(left: range.left, right: range.left + count), now: now, shared: &shared)
             frames += 1
         }
         return true
     }
 
-    private mutating func noteResent(_ range: Transmissions.Range, now: Instant, shared: inout TCPShared) {
+    private mutating func noteResent(_ range: SequenceRange, now: Instant, shared: inout TCPShared) {
         let count = range.right - range.left
         shared.counters.retransmitted &+= 1
         shared.flights[flight].transmissions.resend(range, at: now.stamp)
@@ -139,7 +139,7 @@ extension Connection {
             guard sendSegment(flags: .finAck, seq: snd.nxt + -1, nil, now: now, shared: &shared, outside: &outside)
             else { return }
             return noteResent(
-                Transmissions.Range(left: snd.nxt + -1, right: snd.nxt), now: now, shared: &shared)
+                SequenceRange(left: snd.nxt + -1, right: snd.nxt), now: now, shared: &shared)
         }
         let left = snd.nxt - snd.una > snd.mss ? snd.nxt - snd.mss : snd.una
         // A segment may lie in two chunks: the last piece is enough of a probe.
@@ -150,7 +150,7 @@ extension Connection {
                 continue
             }
             guard sendData(piece, seq: at, now: now, shared: &shared, outside: &outside) else { return }
-            return noteResent(Transmissions.Range(left: at, right: snd.nxt), now: now, shared: &shared)
+            return noteResent(SequenceRange(left: at, right: snd.nxt), now: now, shared: &shared)
         }
     }
 
@@ -317,7 +317,7 @@ extension Connection {
         guard state == .established || state == .finWait1 || state == .finWait2, !flags.contains(.guestEnded) else {
             return false
         }
-        let segment = shared.mtu - (key.isV4 ? 40 : 60)
+        let segment = shared.mtu - key.headersLength
         // A guest with room to go on learns of more with the next ACK.
         guard receiveWindow < max(segment, ChunkPool.chunkSize / 2) else { return false }
         // What the field can say, and nothing before the guest's first byte: it cannot have used what it was granted.

@@ -6,7 +6,7 @@ import Wire
 extension Connection {
     @discardableResult
     mutating func sendAck<O: Outside & ~Copyable>(
-        duplicate: Transmissions.Range? = nil, now: Instant, shared: inout TCPShared, outside: inout O
+        duplicate: SequenceRange? = nil, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Bool {
         sendSegment(
             flags: .ack, seq: snd.nxt, nil, duplicate: duplicate, now: now, shared: &shared, outside: &outside)
@@ -38,7 +38,7 @@ extension Connection {
 
     /// Composes and sends one segment; on success every promise that an ACK fulfils is settled.
     mutating func sendSegment<O: Outside & ~Copyable>(
-        flags control: TCPFlags, seq: SequenceNumber, _ piece: Piece?, duplicate: Transmissions.Range? = nil,
+        flags control: TCPFlags, seq: SequenceNumber, _ piece: Piece?, duplicate: SequenceRange? = nil,
         mss: Int? = nil, now: Instant, shared: inout TCPShared, outside: inout O
     ) -> Bool {
         let isSyn = control.contains(.syn)
@@ -47,7 +47,7 @@ extension Connection {
             options.timestamps = (value: timestamp(at: now), echoReply: rcv.tsRecent)
         }
         if isSyn {
-            options.maximumSegmentSize = UInt16(clamping: shared.mtu - (key.isV4 ? 40 : 60))
+            options.maximumSegmentSize = UInt16(clamping: shared.mtu - key.headersLength)
             if rcv.shift > 0 { options.windowScale = rcv.shift }
             options.sackPermitted = flags.contains(.sackPermitted)
         } else if piece == nil, flags.contains(.sackPermitted) {
@@ -120,7 +120,7 @@ extension Connection {
     /// RFC 7323 section 4.1: a clock of milliseconds, offset per connection so that it tells nothing of the host.
     @inline(__always)
     func timestamp(at now: Instant) -> UInt32 {
-        UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000) &+ stampOrigin
+        now.millisecondStamp &+ stampOrigin
     }
 
     mutating func sendReset<O: Outside & ~Copyable>(

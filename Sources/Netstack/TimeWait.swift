@@ -88,9 +88,7 @@ struct TimeWaitTable: ~Copyable {
         var options = TCPOptions()
         if record.timestamps {
             options.timestamps = (
-                value: UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
-                    &+ record.stampOrigin,
-                echoReply: record.tsRecent
+                value: now.millisecondStamp &+ record.stampOrigin, echoReply: record.tsRecent
             )
         }
         _ = emitTCP(

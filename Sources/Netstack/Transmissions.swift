@@ -29,11 +29,6 @@ struct Transmissions: BitwiseCopyable {
         static let resent = Marks(rawValue: 4)
     }
 
-    struct Range: BitwiseCopyable, Equatable {
-        var left: SequenceNumber
-        var right: SequenceNumber
-    }
-
     /// What one ACK newly delivered: the transmissions that RACK and the round-trip time learn from.
     struct Delivery: BitwiseCopyable {
         /// Bytes that were neither acknowledged nor reported before.
@@ -101,9 +96,9 @@ struct Transmissions: BitwiseCopyable {
     var pipe: Int { end - start - sacked - lost }
 
     /// The first range that is lost and not sent again.
-    var firstLost: Range? {
+    var firstLost: SequenceRange? {
         guard lost > 0 else { return nil }
-        for i in 0..<count where marks[slot(i)].contains(.lost) { return Range(left: left(i), right: right(i)) }
+        for i in 0..<count where marks[slot(i)].contains(.lost) { return SequenceRange(left: left(i), right: right(i)) }
         return nil
     }
 
@@ -129,7 +124,7 @@ struct Transmissions: BitwiseCopyable {
     }
 
     /// A lost range was sent again, up to `right`.
-    mutating func resend(_ range: Range, at stamp: UInt32) {
+    mutating func resend(_ range: SequenceRange, at stamp: UInt32) {
         makeRoom(2)
         var i = split(at: range.left)
         let end = split(at: range.right)

@@ -30,7 +30,7 @@ extension Connection {
 
     /// After in-order text arrived.
     @inline(__always)
-    mutating func growWindow(_ segment: Segment, at now: Instant) {
+    mutating func growReceiveWindow(_ segment: Segment, at now: Instant) {
         guard srtt >= 1_000_000, !flags.contains(.nextDoor) else { return }
         if let stamps = segment.options.timestamps, stamps.echoReply == timestamp(at: now) {
             flags.insert(.nextDoor)
@@ -38,7 +38,7 @@ extension Connection {
             return
         }
         guard wantedWindow < TCPLimits.largestWindow else { return }
-        let clock = UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000)
+        let clock = now.millisecondStamp
         let elapsed = Int64(clock &- rcv.markedAt)
         let roundTrip = srtt / 1_000_000
         guard elapsed >= roundTrip else { return }

@@ -60,7 +60,7 @@ import Wire
                 guard let lost = list.firstLost else { continue }
                 #expect(lost.left - base == model.filter(\.value.lost).map(\.key).min(), "seed \(seed)")
                 let count = 1 + random.below(lost.right - lost.left)
-                list.resend(Transmissions.Range(left: lost.left, right: lost.left + count), at: now)
+                list.resend(SequenceRange(left: lost.left, right: lost.left + count), at: now)
                 for i in (lost.left - base)..<(lost.left - base) + count {
                     model[i] = Byte(stamp: now, resent: true)
                 }
@@ -132,7 +132,7 @@ import Wire
         let late = list.detectLoss(stamp: 3000, end: base + 300, wait: 2000, at: 3990)
         #expect(late == 10)
         #expect(list.lost == 100)
-        #expect(list.firstLost == Transmissions.Range(left: base, right: base + 100))
+        #expect(list.firstLost == SequenceRange(left: base, right: base + 100))
         // What left later is not judged.
         #expect(list.detectLoss(stamp: 3000, end: base + 300, wait: 2000, at: 9000) == nil)
         #expect(list.lost == 200)

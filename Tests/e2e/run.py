@@ -6,6 +6,7 @@ namespace as well; the tests that need more say so and are skipped.
 """
 
 import os
+import signal
 import sys
 import time
 import unittest
@@ -17,6 +18,9 @@ def enter_namespaces():
     if os.environ.get("PORTOLAN_E2E_INSIDE"):
         return
     os.environ["PORTOLAN_E2E_INSIDE"] = "1"
+    # A shell ignores these for what it starts in the background, and nohup the last; the tests are about what they do.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     own = ["--fork", "--pid", "--mount-proc", "--kill-child"]
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user", "--net"]
     os.execvp("unshare", ["unshare", *user, *own, "--", sys.executable, os.path.abspath(__file__), *sys.argv[1:]])

@@ -10,7 +10,6 @@ enum { host_link_stream, host_link_datagram, host_link_packets };
 // A non-blocking socket at a path: listening, or bound for datagrams. A socket file that nobody listens on any more is replaced; one that is in
 // use is -EADDRINUSE.
 int host_link_listen(const char *path, int type);
-int host_link_accept(int listener);
 // Makes an inherited descriptor non-blocking and close-on-exec; which of the types above it is.
 int host_link_adopt(int fd);
 // Room for bursts in both directions, and for datagrams of 64 KiB.
@@ -22,8 +21,9 @@ struct host_link_peer {
     uint8_t bytes[112];
 };
 
-// Up to `count` messages, each into `stride` bytes of `space`; their lengths, UINT32_MAX for one that was longer. `peer` gets the sender of the last one.
-int host_link_receive(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count, struct host_link_peer *peer);
+// Up to `count` (64 at most) messages, each into `stride` bytes of `space`; their lengths, UINT32_MAX for one that was longer. `peer`, unless it is
+// null, gets the sender of the last one. Returns how many.
+int host_receive_many(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count, struct host_link_peer *peer);
 // Sends the frames in `bytes`, each behind its length in four bytes, big-endian, as a message each; to `peer` unless it is null. Returns the bytes
 // of those that were sent.
 ssize_t host_link_send(int fd, const struct host_link_peer *peer, const void *bytes, size_t length);

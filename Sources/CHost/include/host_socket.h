@@ -25,7 +25,7 @@ int host_stream_pair(int pair[2]);
 // A non-blocking stream socket that listens at this address, without delay for what its connections send. An IPv6 one does not listen for
 // IPv4.
 int host_stream_listen(const struct host_address *at);
-// The next client, non-blocking, and where it comes from.
+// The next client of a listening socket of any family, non-blocking, and where it comes from unless `from` is null.
 int host_stream_accept(int listener, struct host_address *from);
 
 struct host_datagram {
@@ -84,8 +84,6 @@ ssize_t host_frame_write(int fd, const void *offload, size_t offload_length, con
     const void *payload, size_t payload_length);
 ssize_t host_read(int fd, void *space, size_t length);
 ssize_t host_send(int fd, const void *bytes, size_t length);
-// Receives up to `count` (16 at most) datagrams, each into `stride` bytes of `space`; their lengths go to `lengths`. Returns how many.
-int host_receive_many(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count);
 ssize_t host_receive(int fd, void *space, size_t length);
 // One byte as urgent data; over a socket pair, which has another idea of it, as an ordinary one.
 ssize_t host_send_urgent(int fd, uint8_t byte);
