@@ -7,6 +7,7 @@ does what a guest's would, but knows no offloads, like a guest behind QEMU's str
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -128,8 +129,11 @@ def main(link, name):
                         peer.send(frame)
                 else:
                     for frame in peer.receive():
-                        if len(frame) >= 14:
-                            os.write(tap, frame)
+                        try:
+                            if len(frame) >= 14: os.write(tap, frame)
+                        except OSError as error:
+                            # The interface is down for the moment: a machine that is not listening.
+                            if error.errno != errno.EIO: raise
     except (EOFError, ConnectionError, BrokenPipeError) as error:
         print("ended", type(error).__name__, flush=True, file=sys.stderr)
 
