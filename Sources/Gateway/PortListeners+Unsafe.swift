@@ -12,8 +12,7 @@ internal import Wire
 // TCP. The kernel answers a client's SYN by itself, so a client is connected before the guest is asked; see TCPActiveOpen. What
 // is accepted becomes an ordinary flow, whose socket nobody reads before the guest has answered.
 //
-// When the process has no descriptor left, a listener stays readable and would spin. So one descriptor is kept in reserve: it is
-// given up for a moment to accept the client and reset it, which tells it more than a connect that never ends.
+// When the process has no descriptor left, clients are reset (SpareDescriptor).
 
 @safe
 struct PortListeners: ~Copyable {
@@ -26,13 +25,13 @@ struct PortListeners: ~Copyable {
     }
 
     private(set) var listeners: [Listener] = []
-    private var reserve: Int32
+    private var spare: SpareDescriptor
 
     /// Opens every port, or none: what one of them lacks is the error.
     init(
         _ forwards: [PortForward], loop: EventLoop, context: UnsafeMutableRawPointer, callback: PollCallback
     ) throws {
-        reserve = forwards.isEmpty ? -1 : unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
+        spare = SpareDescriptor(isNeeded: !forwards.isEmpty)
         do {
             for forward in forwards {
                 var address = host_address(forward.host)
@@ -113,8 +112,7 @@ struct PortListeners: ~Copyable {
             Glibc.close(listener.fd)
         }
         listeners = []
-        if reserve >= 0 { Glibc.close(reserve) }
-        reserve = -1
+        spare.close()
     }
 
     enum Accepted { case client(Int32, Endpoint), none }
@@ -133,12 +131,7 @@ struct PortListeners: ~Copyable {
                 -ENETUNREACH:
                 continue
             case -EMFILE, -ENFILE:
-                guard reserve >= 0 else { return .none }
-                Glibc.close(reserve)
-                let refused = unsafe host_stream_accept(listener, &from)
-                if refused >= 0 { host_close(refused, 1) }
-                unsafe reserve = open("/dev/null", O_RDONLY | O_CLOEXEC)
-                if refused < 0 { return .none }
+                guard spare.sendAway(from: listener) else { return .none }
             default: return .none
             }
         }

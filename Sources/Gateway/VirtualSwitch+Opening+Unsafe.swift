@@ -1,10 +1,11 @@
 internal import CHost
 internal import Glibc
+internal import Logging
 internal import Netstack
 internal import Uv
 internal import Wire
 
-// What each kind of address needs to be opened: a socket to listen on, or a link at once.
+// What each kind of address needs to be opened: a socket to listen on, or a link at once. What connects to a listener.
 
 extension VirtualSwitch {
     /// Opens what an address names: the `index`th of the switch.
@@ -55,6 +56,33 @@ extension VirtualSwitch {
         } catch {
             Glibc.close(fd)
             throw error
+        }
+    }
+
+    /// Machines have connected.
+    func accept(_ listener: Int) {
+        let listener = listeners[listener]
+        while true {
+            let fd = host_stream_accept(listener.fd, nil)
+            if fd == -ECONNABORTED || fd == -EINTR { continue }
+            if fd == -EMFILE || fd == -ENFILE, spare.sendAway(from: listener.fd) {
+                logger.warning("a machine on \(listener.address.text) was sent away: \(errorText(-fd))")
+                continue
+            }
+            guard fd >= 0 else {
+                if fd != -EAGAIN {
+                    logger.warning("cannot accept a machine on \(listener.address.text): \(errorText(-fd))")
+                }
+                return
+            }
+            do {
+                let origin = addresses.firstIndex(of: listener.address) ?? 0
+                let port = try add(fd, listener.kind, listener.kind == .stream ? .length32 : .message, origin: origin)
+                links[port]?.start()
+                logger.notice("a machine has come on \(listener.address.text)")
+            } catch {
+                logger.warning("a machine on \(listener.address.text) was sent away: \(error)")
+            }
         }
     }
 }

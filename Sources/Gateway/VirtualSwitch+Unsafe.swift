@@ -21,7 +21,8 @@ internal import Wire
 //
 // Isolation: with it, machines reach the core alone, and a frame to many is not handed on to others.
 //
-// Limits: `maximumPorts` machines; a further one is sent away at once. Stations: StationTable.
+// Limits: `maximumPorts` machines; a further one is sent away at once, and so is one without a descriptor left for it
+// (SpareDescriptor). Stations: StationTable.
 
 @safe
 final class VirtualSwitch {
@@ -43,10 +44,11 @@ final class VirtualSwitch {
     private let gatewayMAC: MACAddress
     private let isolates: Bool
     private let mtu: Int
-    private let logger: Logger
-    private let addresses: [LinkAddress]
+    let logger: Logger
+    let addresses: [LinkAddress]
     var listeners: [Listener] = []
-    private var links: [MachineLink?] = []
+    private(set) var links: [MachineLink?] = []
+    var spare = SpareDescriptor(isNeeded: true)
     private var stations: StationTable
     /// Ports of datagram sockets with a backlog.
     private var retrying: [Int] = []
@@ -143,32 +145,10 @@ final class VirtualSwitch {
         }
         listeners = []
         links = []
+        spare.close()
     }
 
     // MARK: Machines come and go
-
-    /// Machines have connected.
-    func accept(_ listener: Int) {
-        let listener = listeners[listener]
-        while true {
-            let fd = host_stream_accept(listener.fd, nil)
-            if fd == -ECONNABORTED || fd == -EINTR { continue }
-            guard fd >= 0 else {
-                if fd != -EAGAIN {
-                    logger.warning("cannot accept a machine on \(listener.address.text): \(errorText(-fd))")
-                }
-                return
-            }
-            do {
-                let origin = addresses.firstIndex(of: listener.address) ?? 0
-                let port = try add(fd, listener.kind, listener.kind == .stream ? .length32 : .message, origin: origin)
-                links[port]?.start()
-                logger.notice("a machine has come on \(listener.address.text)")
-            } catch {
-                logger.warning("a machine on \(listener.address.text) was sent away: \(error)")
-            }
-        }
-    }
 
     /// The link is gone; a datagram socket goes on, its machine may come back.
     private func end(_ port: Int) {

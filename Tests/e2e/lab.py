@@ -71,6 +71,20 @@ def until(predicate, timeout=10.0, step=0.02):
         time.sleep(step)
 
 
+def rests(pid, share):
+    """Waits up to 5 s for a process that uses less than this share of a core."""
+    def nanoseconds():
+        with open(f"/proc/{pid}/schedstat") as file:
+            return int(file.read().split()[0])
+
+    def is_flat():
+        before = nanoseconds()
+        time.sleep(0.3)
+        return nanoseconds() - before < share * 0.3e9
+
+    return until(is_flat, 5)
+
+
 class Result:
     """What a finished command left: exit status (negative: killed by that signal), stdout, stderr, seconds."""
 
