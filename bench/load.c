@@ -9,6 +9,8 @@
 //   load udp-source HOST PORT         waits for a request (SIZE SECONDS), sends that as fast as it can; "SENT"
 //   load udp-pull HOST PORT SIZE SECONDS   asks udp-source, counts until 0.7 s of silence; "COUNT"
 //   load dns HOST SUFFIX SECONDS DISTINCT  A queries over UDP, 16 in flight; "PER_SECOND LOST"; DISTINCT 1: a new name each
+//   load sink PORT                    reads and forgets what TCP clients send; prints "ready"
+//   load source PORT                  sends zeros to TCP clients until they go; prints "ready"
 //   load time COUNT CMD...            runs CMD that often; the milliseconds of each run
 //
 // Every mode ends by itself. Numbers go to stdout; what went wrong goes to stderr with exit status 1.
@@ -330,6 +332,34 @@ static int dns(const char *host, const char *suffix, double seconds, int distinc
     return 0;
 }
 
+// Both ends of bulk transfers without a protocol of their own. Each ready connection gets one call a round: none starves.
+static void bulk(int port, int sends) {
+    static char data[1 << 18];
+    int poll = epoll_create1(0), listener = bound(SOCK_STREAM | SOCK_NONBLOCK, port);
+    if (listen(listener, 4096) < 0) fail("listen");
+    struct epoll_event e = {.events = EPOLLIN, .data.fd = listener};
+    epoll_ctl(poll, EPOLL_CTL_ADD, listener, &e);
+    puts("ready");
+    fflush(stdout);
+    for (;;) {
+        struct epoll_event events[256];
+        int n = epoll_wait(poll, events, 256, -1);
+        for (int i = 0; i < n; i++) {
+            int s = events[i].data.fd;
+            if (s == listener) {
+                int c;
+                while ((c = accept4(s, 0, 0, SOCK_NONBLOCK)) >= 0) {
+                    struct epoll_event client = {.events = sends ? EPOLLOUT : EPOLLIN, .data.fd = c};
+                    epoll_ctl(poll, EPOLL_CTL_ADD, c, &client);
+                }
+                continue;
+            }
+            ssize_t moved = sends ? send(s, data, sizeof data, MSG_NOSIGNAL) : recv(s, data, sizeof data, 0);
+            if (moved == 0 || (moved < 0 && errno != EAGAIN)) close(s);
+        }
+    }
+}
+
 static int time_runs(int count, char **command) {
     for (int i = 0; i < count; i++) {
         double began = now();
@@ -362,6 +392,8 @@ int main(int argc, char **argv) {
     if (MODE("udp-source", 2)) return udp_source(argv[2], atoi(argv[3]));
     if (MODE("udp-pull", 4)) return udp_pull(argv[2], atoi(argv[3]), atoi(argv[4]), atof(argv[5]));
     if (MODE("dns", 4)) return dns(argv[2], argv[3], atof(argv[4]), atoi(argv[5]));
+    if (MODE("sink", 1)) bulk(atoi(argv[2]), 0);
+    if (MODE("source", 1)) bulk(atoi(argv[2]), 1);
     if (MODE("time", 2)) return time_runs(atoi(argv[2]), argv + 3);
     fprintf(stderr, "load: see the head of bench/load.c\n");
     return 2;
