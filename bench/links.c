@@ -36,6 +36,8 @@ static int stream_send(struct link *link, const struct frame *frames, int count)
         if (n < 0) return errno == EAGAIN ? 0 : -1;
         s->rest_at += n;
     }
+    link->owes = 0;
+    if (count == 0) return 0;
     struct iovec vectors[3 * batch];
     uint32_t lengths[batch];
     if (count > batch) count = batch;
@@ -62,8 +64,8 @@ static int stream_send(struct link *link, const struct frame *frames, int count)
                 s->rest_end += v.iov_len - s0;
                 skip -= s0;
             }
-            s->rest_at = 0;
-            n = 0;
+            s->rest_at = n = 0;
+            link->owes = 1;
         } else {
             n -= length;
         }
@@ -157,7 +159,7 @@ struct link *link_open(const char *address) {
     size_t kind = path++ - address;
     if (strncmp(address, "qemu", kind) == 0) {
         struct stream *s = calloc(1, sizeof *s);
-        s->link = (struct link){connected(SOCK_STREAM, path), 0, stream_send, stream_receive};
+        s->link = (struct link){connected(SOCK_STREAM, path), 0, 0, stream_send, stream_receive};
         s->rest = malloc(4 + 64 + 65536);
         s->held = malloc(room);
         return &s->link;
@@ -168,7 +170,7 @@ struct link *link_open(const char *address) {
         fail(address);
     }
     struct messages *m = calloc(1, sizeof *m);
-    m->link = (struct link){connected(type, path), 0, messages_send, messages_receive};
+    m->link = (struct link){connected(type, path), 0, 0, messages_send, messages_receive};
     m->space = malloc(batch * 65600);
     return &m->link;
 }

@@ -231,6 +231,7 @@ static void take(void *context, const uint8_t *frame, size_t length) {
 
 static void pump(struct machine *m) {
     static struct frame frames[batch];
+    if (m->link->owes && m->link->send(m->link, frames, 0) < 0) fail("the link has ended");
     if (m->owes_ack) {
         tcp_header(m, &frames[0], m->nxt, 0x10, 0);
         int n = send_one(m, &frames[0]);
@@ -276,7 +277,7 @@ static void pump(struct machine *m) {
 
 static void watch(struct machine *m, int fresh) {
     static int watched[65536];
-    int wants = m->blocked || (mode == udp_out && m->state == open_);
+    int wants = m->blocked || m->link->owes || (mode == udp_out && m->state == open_);
     if (!fresh && watched[m->link->fd] == wants) return;
     watched[m->link->fd] = wants;
     struct epoll_event e = {.events = EPOLLIN | (wants ? EPOLLOUT : 0), .data.ptr = m};

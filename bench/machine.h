@@ -18,6 +18,8 @@ struct link {
     int fd;
     /// Takes and gives super-frames of up to 64 KiB, whose checksums nobody has computed.
     int offloads;
+    /// The end of a frame that `send` took has not left: to be called again, if only with no frames, when `fd` is writable.
+    int owes;
     /// Sends frames. Returns how many were taken; fewer than `count`: wait until `fd` is writable. -1 when the link has ended.
     int (*send)(struct link *, const struct frame *, int count);
     /// Gives what is there to `take`, a batch at most. Returns the number of frames; -1 when the link has ended.

@@ -55,6 +55,8 @@ final class MachineLink {
     private var pause = MachineLink.shortestPause
     private static let shortestPause = Int64.milliseconds(1)
     private static let longestPause = Int64.milliseconds(64)
+    /// The peer's socket has permissions that keep us from writing to it.
+    private(set) var isForbidden = false
     var counters = Counters()
     /// The last station that was found to be this port's, so that the table is not asked for every frame.
     var lastSource = MACAddress.zero
@@ -146,10 +148,10 @@ final class MachineLink {
             switch -count {
             case Int(EINTR): continue
             case Int(EAGAIN), Int(ENOBUFS): return true
-            // Nobody is at the datagram's address any more: it goes the way of frames on a cut wire, and somebody may come back.
-            case Int(ECONNREFUSED) where kind == .datagram, Int(ENOENT) where kind == .datagram,
-                Int(EPERM) where kind == .datagram, Int(ENOTCONN) where kind == .datagram,
-                Int(EMSGSIZE) where kind == .datagram, Int(ECONNRESET) where kind == .datagram:
+            // Nobody is at the datagram's address any more, or nobody that we may write to: it goes the way of frames on a cut wire,
+            // and somebody may come back.
+            case let code where kind == .datagram:
+                if code == Int(EACCES) { isForbidden = true }
                 counters.lost += 1
                 taken = bytes.byteCount
                 return true

@@ -78,6 +78,7 @@ package final class Network {
                 addresses, loop: loop, context: context, callback: onMachine,
                 gatewayMAC: configuration.core.gatewayMAC, mtu: configuration.core.mtu, isolates: isolates,
                 seed: random.next(), logger: logger)
+            machines?.joins = capture == nil
         }
         sockets = try unsafe HostSockets(
             loop: loop, context: context, onStream: onStream, onDatagram: onDatagram,

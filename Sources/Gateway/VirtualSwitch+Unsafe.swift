@@ -59,11 +59,18 @@ final class VirtualSwitch {
 
     // The read in hand.
     private let space: UnsafeMutableRawPointer
+    private let spaceSize: Int
     private let lengths: UnsafeMutablePointer<UInt32>
     private var readPort = -1
     private var readEnd = 0
     private var readAt = 0
     private var readCount = 0
+    /// A frame of the read that came after one that it did not continue.
+    private var waiting: Range<Int>?
+    /// What goes with the frame that `next` gave.
+    private(set) var offload = OffloadHeader()
+    /// A capture shows frames as they came.
+    var joins = true
 
     /// Opens every address, or none: what one of them lacks is the error.
     init(
@@ -81,8 +88,8 @@ final class VirtualSwitch {
         stations = StationTable(ports: Self.maximumPorts, seed: seed)
         unsafe batch = .allocate(byteCount: Self.batchSize, alignment: 64)
         // Room for a message of 64 KiB each: pages that none reached are not resident.
-        unsafe space = .allocate(
-            byteCount: max(Self.readSize, Self.messages * Self.stride(mtu, trusting: true)), alignment: 64)
+        spaceSize = max(Self.readSize, Self.messages * Self.stride(mtu, trusting: true))
+        unsafe space = .allocate(byteCount: spaceSize, alignment: 64)
         unsafe lengths = .allocate(capacity: Self.messages)
         do {
             for index in addresses.indices { try open(addresses[index], index) }
@@ -222,7 +229,11 @@ final class VirtualSwitch {
         let count = batchFill
         batchFill = 0
         guard port >= 0, port < links.count, let link = links[port] else { return }
+        let wasForbidden = link.isForbidden
         if unsafe !link.send(RawSpan(_unsafeStart: batch, byteCount: count)) { end(port) }
+        if link.isForbidden, !wasForbidden {
+            logger.warning("the machine on \(addresses[link.origin].text) has a socket that only others may write to")
+        }
         if link.isBusy, link.kind == .datagram, !retrying.contains(port) { retrying.append(port) }
     }
 
@@ -266,6 +277,7 @@ final class VirtualSwitch {
     func read(_ port: Int) {
         readPort = -1
         readAt = 0
+        waiting = nil
         guard port < links.count, let link = links[port] else { return }
         let stride = Self.stride(mtu, trusting: link.trustsChecksums)
         let outcome = unsafe link.read(
@@ -284,23 +296,36 @@ final class VirtualSwitch {
         if port < links.count, links[port] != nil { end(port) }
     }
 
-    /// The next frame of the read that is for the core. It lies in `frame(range)` until the next read.
+    /// The next frame of the read that is for the core, with those joined to it that continue it. It lies in `frame(range)` until
+    /// the next read.
     func next() -> Range<Int>? {
         guard readPort >= 0 else { return nil }
         let port = readPort
         while let link = links[port], let range = nextFrame(link) {
             link.counters.received += 1
-            if route(range, from: port, link) { return range }
+            if route(range, from: port, link) { return join(range, link) }
         }
         readPort = -1
         return nil
     }
 
-    /// The frames of the link in hand have checksums that nobody has computed.
-    var offload: OffloadHeader {
-        var offload = OffloadHeader()
-        offload.checksumValid = readPort >= 0 && links[readPort]?.trustsChecksums == true
-        return offload
+    /// Joins to a frame for the core what comes next on its link, while it continues it. Sets `offload`.
+    private func join(_ range: Range<Int>, _ link: MachineLink) -> Range<Int> {
+        var bytes = unsafe MutableRawSpan(_unsafeStart: space, byteCount: spaceSize)
+        guard joins, var joiner = SegmentJoiner(range, in: bytes.bytes, isTrusted: link.trustsChecksums) else {
+            offload = OffloadHeader()
+            offload.checksumValid = link.trustsChecksums
+            return range
+        }
+        while let next = nextFrame(link) {
+            guard joiner.join(next, in: &bytes) else {
+                waiting = next
+                break
+            }
+            link.counters.received += 1
+        }
+        offload = joiner.finish(in: &bytes)
+        return joiner.range
     }
 
     @_lifetime(borrow self)
@@ -311,6 +336,10 @@ final class VirtualSwitch {
 
     /// Where the next frame lies; what is not whole is kept.
     private func nextFrame(_ link: MachineLink) -> Range<Int>? {
+        if let range = waiting {
+            waiting = nil
+            return range
+        }
         if link.kind != .stream { return nextMessage(link) }
         let bytes = unsafe RawSpan(_unsafeStart: space, byteCount: readEnd)
         while true {

@@ -158,6 +158,20 @@ extension MutableRawSpan {
         }
     }
 
+    /// Moves the bytes of `source` to `offset`; the two places may overlap. Traps when either is not in the span.
+    @inlinable
+    @_lifetime(self: copy self)
+    package mutating func move(_ source: Range<Int>, to offset: Int) {
+        precondition(
+            source.lowerBound >= 0 && source.upperBound <= byteCount && offset >= 0
+                && source.count <= byteCount &- offset, "move outside of the span")
+        if source.isEmpty { return }
+        unsafe withUnsafeMutableBytes { bytes in
+            let base = unsafe bytes.baseAddress!
+            unsafe (base + offset).copyMemory(from: base + source.lowerBound, byteCount: source.count)
+        }
+    }
+
     /// Sets `count` bytes from `offset` to zero. Traps when they are not all in the span.
     @inlinable
     @_lifetime(self: copy self)

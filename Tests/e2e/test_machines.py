@@ -286,6 +286,30 @@ class ComeAndGo(Machines):
                 self.connected(link)
                 self.lab.stop(process)
 
+    def test_forbidden_socket(self):
+        """a machine whose datagram socket nobody else may write to is told of, and the next one is served"""
+        if os.geteuid() != 0 or not self.lab.is_real_root:
+            self.skipTest("needs an ordinary user beside root")
+        path = self.path("dgram")
+        log = self.lab.path("forbidden.log")
+        # A place that the ordinary user who serves may write to.
+        os.chmod(os.path.dirname(path), 0o777)
+        with open(log, "wb") as file:
+            process = self.serve(f"dgram:{path}", user=True, stderr=file)
+        own = f"{path}.own"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(own)
+            os.chmod(own, 0o700)
+            asks = bytes.fromhex("ffffffffffff 525400000009 0806 0001080006040001 525400000009 0a000209 000000000000 0a000201")
+            s.connect(path)
+            s.send(asks)
+            self.assertTrue(until(lambda: "only others may write to" in open(log).read()), open(log).read())
+            os.chmod(own, 0o777)
+            s.settimeout(5)
+            s.send(asks)
+            self.assertEqual(s.recv(2000)[20:22], b"\0\2", "an ARP reply")
+        self.assertIsNone(process.poll())
+
     def test_stale_socket(self):
         """a socket file of a process that was killed is no hindrance; one in use, or another file, is"""
         for kind in ("qemu", "dgram", "bess"):
