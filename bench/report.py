@@ -1,8 +1,9 @@
-"""Turns the samples of bench/compare into a Markdown table and a plot (SVG written by hand)."""
+"""Turns the samples of bench/compare and bench/vm into a Markdown table and a plot (SVG written by hand)."""
 
 import statistics
 
-COLOURS = {"portolan": "#0b6e99", "slirp4netns": "#c2773a", "pasta": "#7d8f3c", "kernel": "#b8bcc2"}
+COLOURS = {"portolan": "#0b6e99", "slirp4netns": "#c2773a", "pasta": "#7d8f3c", "kernel": "#b8bcc2",
+           "stream": "#0b6e99", "bess": "#5b9dbb", "dgram": "#93c1d6", "vhost-user": "#08435e", "passt": "#7d8f3c", "QEMU user": "#c2773a"}
 
 
 class Row:
@@ -23,13 +24,13 @@ class Row:
         value = self.median(network)
         return "–" if value is None else f"{value:,.{self.digits}f}"
 
-    def best_peer(self):
-        values = [self.median(n) for n in ("slirp4netns", "pasta") if self.median(n) is not None]
+    def best_peer(self, peers=("slirp4netns", "pasta")):
+        values = [self.median(n) for n in peers if self.median(n) is not None]
         return (max if self.more_is_better else min)(values) if values else None
 
-    def ratio(self, other):
-        """How many times better Portolan is than `other` (a value): above 1 is better, whichever way the row counts."""
-        ours = self.median("portolan")
+    def ratio(self, other, name="portolan"):
+        """How many times better Portolan (the column `name`) is than `other` (a value): above 1 is better, whichever way the row counts."""
+        ours = self.median(name)
         if ours is None or other is None or ours <= 0 or other <= 0:
             return None
         return ours / other if self.more_is_better else other / ours
