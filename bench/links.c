@@ -149,7 +149,11 @@ static int connected(int type, const char *path) {
         unlink(own.sun_path);
         if (bind(fd, (struct sockaddr *)&own, sizeof own) < 0) fail(own.sun_path);
     }
-    if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) fail(path);
+    // passt makes the socket's file a while before it listens.
+    for (int tries = 0; connect(fd, (struct sockaddr *)&a, sizeof a) < 0; tries++) {
+        if (errno != ECONNREFUSED || tries == 100) fail(path);
+        usleep(20000);
+    }
     return fd;
 }
 
