@@ -34,6 +34,7 @@ let package = Package(
         // The system's libraries, a module map and one shim header each.
         .systemLibrary(name: "CUv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
         .systemLibrary(name: "CPcap", pkgConfig: "libpcap", providers: [.apt(["libpcap-dev"])]),
+        .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .target(name: "CHost"),
         // The core: no clock, no I/O, no imports but these.
         module("Wire"),
@@ -42,12 +43,13 @@ let package = Package(
         // The shell.
         module("Capture", ["Wire", "CPcap"]),
         module("Uv", ["CUv"]),
+        module("Yaml", ["CYaml"]),
         module("Sandbox", ["Wire", "CHost", log]),
         module("Gateway", ["Netstack", "Resolver", "Wire", "Uv", "Capture", "CHost", log]),
         // Test support: virtual clock, lossy wires, scripted peers, what the fuzzers drive.
         module("Simnet", ["Netstack", "Resolver", "Wire"]),
         .executableTarget(
-            name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", log, arguments], swiftSettings: rules),
+            name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", "Yaml", log, arguments], swiftSettings: rules),
         // Fixed frames through the core, for scripts/count-instructions.
         .executableTarget(
             name: "instructions", dependencies: ["Netstack", "Resolver", "Simnet", "Wire"], path: "bench/Instructions",
@@ -58,6 +60,7 @@ let package = Package(
         tests("ResolverTests", ["Resolver", "Wire"]),
         tests("CaptureTests", ["Capture", "Wire"]),
         tests("UvTests", ["Uv"]),
+        tests("YamlTests", ["Yaml"]),
         tests("SandboxTests", ["Sandbox", "Wire", "CHost"]),
         tests("GatewayTests", ["Gateway", "Netstack", "Resolver", "Wire", "Uv", "CHost"]),
     ]

@@ -86,35 +86,3 @@ enum Tap {
         }
     }
 }
-
-/// Small files, without Foundation.
-enum File {
-    /// Writes all of `text` to an existing file. 0 or an errno.
-    static func write(_ path: String, _ text: String) -> Int32 {
-        let fd = unsafe open(path, O_WRONLY | O_CLOEXEC)
-        guard fd >= 0 else { return errno }
-        defer { close(fd) }
-        let bytes = Array(text.utf8)
-        let count = unsafe Glibc.write(fd, bytes, bytes.count)
-        return count == bytes.count ? 0 : errno
-    }
-
-    /// Up to 64 KiB of a file.
-    static func read(_ path: String) -> String? {
-        let fd = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard fd >= 0 else { return nil }
-        defer { close(fd) }
-        var bytes = [UInt8](repeating: 0, count: 65_536)
-        let count = unsafe Glibc.read(fd, &bytes, bytes.count)
-        return count < 0 ? nil : String(decoding: bytes[0..<count], as: UTF8.self)
-    }
-
-    static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
-
-    /// Where a path leads through all symbolic links; nil when the end does not exist.
-    static func resolve(_ path: String) -> String? {
-        guard let real = unsafe realpath(path, nil) else { return nil }
-        defer { unsafe free(real) }
-        return unsafe String(cString: real)
-    }
-}

@@ -73,19 +73,23 @@ struct NetworkOptions: ParsableArguments {
         if verbose && quiet { throw ValidationError("--verbose and --quiet contradict each other") }
     }
 
-    var logger: Logger {
+    var logger: Logger { logger(named: nil) }
+
+    /// - Parameter name: stands in each line, where there are several networks.
+    func logger(named name: String?) -> Logger {
         let level: Logger.Level = verbose ? .debug : quiet ? .error : .notice
-        return Logger(label: "portolan", factory: { _ in LineLogHandler(level: level) })
+        return Logger(label: "portolan", factory: { _ in LineLogHandler(level: level, network: name) })
     }
 
     // MARK: Meaning
 
     /// The network's configuration. Picks a free subnet when none was asked for.
-    func network(_ logger: Logger, ports: [PortOption]) throws -> NetworkConfiguration {
-        let v4 = try Self.family4(try chosenSubnet(logger))
+    /// - Parameter taken: subnets of other networks of this process.
+    func network(_ logger: Logger, ports: [PortOption], avoiding taken: [Prefix] = []) throws -> NetworkConfiguration {
+        let v4 = try Self.family4(try chosenSubnet(logger, taken))
         var v6: Configuration.Family?
         if !noIPv6, mtu >= 1280 {
-            v6 = try Self.family6(try chosenSubnet6(logger))
+            v6 = try Self.family6(try chosenSubnet6(logger, taken))
         } else if !noIPv6 {
             logger.notice("IPv6 is off: it needs an MTU of 1280, and --mtu is \(mtu)")
         }
@@ -98,7 +102,7 @@ struct NetworkOptions: ParsableArguments {
             busyPollMicroseconds: busyPoll, forwards: try ports.flatMap { try $0.forwards(core) })
     }
 
-    private func chosenSubnet(_ logger: Logger) throws -> String {
+    private func chosenSubnet(_ logger: Logger, _ taken: [Prefix]) throws -> String {
         if let subnet {
             guard let prefix = Prefix(subnet), let taken = HostAddresses.collision(with: prefix) else { return subnet }
             throw StartFailure(
@@ -109,20 +113,25 @@ struct NetworkOptions: ParsableArguments {
         let candidates =
             (2...254).map { "10.0.\($0).0/24" } + (0...254).map { "172.31.\($0).0/24" }
             + (200...254).map { "192.168.\($0).0/24" }
-        return try free(of: candidates, option: "--subnet", logger)
+        return try free(of: candidates, taken, option: "--subnet", logger)
     }
 
-    private func free(of candidates: [String], option: String, _ logger: Logger) throws -> String {
-        guard let free = HostAddresses.free(of: candidates.compactMap { Prefix($0) }) else {
+    private func free(
+        of candidates: [String], _ taken: [Prefix], option: String, _ logger: Logger
+    ) throws -> String {
+        let prefixes = candidates.compactMap { Prefix($0) }.filter { candidate in
+            !taken.contains { $0.overlaps(candidate) }
+        }
+        guard let free = HostAddresses.free(of: prefixes) else {
             throw StartFailure("the host uses all subnets that would be the default: choose one with \(option)")
         }
-        if "\(free)" != candidates[0] {
-            logger.notice("the host uses \(candidates[0]) itself, so the sandbox gets \(free)")
+        if let first = prefixes.first, free != first {
+            logger.notice("the host uses \(first) itself, so the sandbox gets \(free)")
         }
         return "\(free)"
     }
 
-    private func chosenSubnet6(_ logger: Logger) throws -> String {
+    private func chosenSubnet6(_ logger: Logger, _ taken: [Prefix]) throws -> String {
         if let subnet6 {
             guard let prefix = Prefix(subnet6), let taken = HostAddresses.collision(with: prefix) else {
                 return subnet6
@@ -132,7 +141,7 @@ struct NetworkOptions: ParsableArguments {
             )
         }
         let more = (1...255).map { "fd00:706f:7274:\(String($0, radix: 16))::/64" }
-        return try free(of: [Self.defaultSubnet6] + more, option: "--subnet6", logger)
+        return try free(of: [Self.defaultSubnet6] + more, taken, option: "--subnet6", logger)
     }
 
     private static func family4(_ text: String) throws -> Configuration.Family {

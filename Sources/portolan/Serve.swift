@@ -11,61 +11,77 @@ struct Serve: ParsableCommand {
         abstract: "Give network to virtual machines.",
         discussion: """
             Machines connect to the sockets named by --listen, come and go as they like, and find addresses by DHCP or router \
-            advertisements: 10.0.2.2 for the first by default. Those of one process see one another, as on a switch. Works until \
+            advertisements: 10.0.2.2 for the first by default. Those of one network see one another, as on a switch. Works until \
             told to stop (SIGTERM, SIGINT).
             """)
 
-    @OptionGroup var options: NetworkOptions
+    @OptionGroup var options: MachineOptions
 
     @Option(
         help: ArgumentHelp(
-            "Where machines hand over frames: qemu:PATH, dgram:PATH, vfkit:PATH, bess:PATH, tcp://127.0.0.1:PORT, stdio or fd:N. Repeatable.",
-            valueName: "link"))
-    var listen: [String] = []
-
-    @Option(
-        name: [.customShort("p"), .customLong("publish")],
-        help: ArgumentHelp(
-            "A port of the host that is served by a machine, the first one if none is named: [ADDR:]HOSTPORT[:MACHINE][:PORT][/tcp|/udp]. Repeatable.",
-            valueName: "port"))
-    var ports: [String] = []
-
-    @Flag(help: "Keep the machines from one another.")
-    var isolate = false
+            "A YAML file with these options by their long names, for one network or for several (docs/configuration.md).",
+            valueName: "file"))
+    var config: String?
 
     func validate() throws {
-        guard !listen.isEmpty else {
-            throw ValidationError("serve: --listen says where the machines are, such as --listen qemu:/run/vm.sock")
-        }
-        for text in listen where LinkAddress(text) == nil {
+        guard config != nil || !options.listen.isEmpty else {
             throw ValidationError(
-                "--listen \(text): not a link, such as qemu:/run/vm.sock, dgram:PATH, vfkit:PATH, bess:PATH, tcp://127.0.0.1:1234, stdio or fd:3"
+                "serve: --listen says where the machines are, such as --listen qemu:/run/vm.sock; --config names a file that does"
             )
         }
-        _ = try published()
     }
 
-    private func published() throws -> [PortOption] { try ports.map { try PortOption($0, machines: true) } }
-
     func run() throws {
-        let logger = options.logger
-        var configuration = try options.network(logger, ports: published())
-        configuration.core.hasManyStations = true
-        // A machine cuts nothing, but its link does it at its edge.
-        configuration.joinsDatagrams = true
+        let planned = try self.planned()
         raiseOpenFiles()
+        // A pipe whose reader has gone is an error, not the end.
+        signal(SIGPIPE, SIG_IGN)
+        let stop = StopSignals()
         do {
-            // A pipe whose reader has gone is an error, not the end.
-            signal(SIGPIPE, SIG_IGN)
-            let network = try Network(
-                configuration: configuration, guest: .machines(listen.compactMap(LinkAddress.init), isolates: isolate),
-                logger: logger)
-            let stop = StopSignals()
-            try network.watch(fd: stop.fd) { network.stop() }
-            announceReady(options.readyFD)
-            network.run()
+            var taken: [Prefix] = []
+            let networks = try planned.map { try network($0, avoiding: &taken) }
+            let readyFD = planned[0].options.network.readyFD
+            if networks.count == 1 {
+                let network = networks[0]
+                try network.watch(fd: stop.fd) { network.stop() }
+                announceReady(readyFD)
+                network.run()
+            } else {
+                try NetworkThreads(networks).run(until: stop.fd) { announceReady(readyFD) }
+            }
         } catch {
             throw StartFailure(error)
         }
+    }
+
+    private func planned() throws -> [PlannedNetwork] {
+        guard let config else { return [PlannedNetwork(name: nil, options: options)] }
+        let planned = try ConfigurationFile(path: config).planned(Self.withoutConfig(CommandLine.arguments))
+        if let plan = planned.first(where: { $0.options.listen.isEmpty }) {
+            throw ValidationError(
+                "\(config)\(plan.name.map { ": network \($0)" } ?? ""): `listen` has to say where the machines are")
+        }
+        return planned
+    }
+
+    /// The command line's own options.
+    private static func withoutConfig(_ words: [String]) -> [String] {
+        var words = Array(words.drop { $0 != "serve" }.dropFirst())
+        while let at = words.firstIndex(where: { $0 == "--config" || $0.hasPrefix("--config=") }) {
+            words.removeSubrange(at..<min(words.count, at + (words[at] == "--config" ? 2 : 1)))
+        }
+        return words
+    }
+
+    /// Opens everything that a network needs.
+    private func network(_ plan: PlannedNetwork, avoiding taken: inout [Prefix]) throws -> Network {
+        let options = plan.options
+        let logger = options.network.logger(named: plan.name)
+        var configuration = try options.network.network(logger, ports: try options.ports(), avoiding: taken)
+        taken += [configuration.core.v4?.prefix, configuration.core.v6?.prefix].compactMap { $0 }
+        configuration.core.hasManyStations = true
+        // A machine cuts nothing, but its link does it at its edge.
+        configuration.joinsDatagrams = true
+        return try Network(configuration: configuration, guest: options.guest, logger: logger)
     }
 }
