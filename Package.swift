@@ -49,7 +49,8 @@ let package = Package(
         // Test support: virtual clock, lossy wires, scripted peers, what the fuzzers drive.
         module("Simnet", ["Netstack", "Resolver", "Wire"]),
         .executableTarget(
-            name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", "Yaml", log, arguments], swiftSettings: rules),
+            name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", "Yaml", log, arguments], swiftSettings: rules
+        ),
         // Fixed frames through the core, for scripts/count-instructions.
         .executableTarget(
             name: "instructions", dependencies: ["Netstack", "Resolver", "Simnet", "Wire"], path: "bench/Instructions",
