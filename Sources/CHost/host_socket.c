@@ -479,6 +479,12 @@ ssize_t host_receive(int fd, void *space, size_t length) {
     return n < 0 ? -errno : n;
 }
 
+ssize_t host_receive_pieces(int fd, const struct iovec *pieces, size_t count) {
+    struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = count};
+    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT);
+    return n < 0 ? -errno : n;
+}
+
 ssize_t host_send_urgent(int fd, uint8_t byte) {
     int domain = 0;
     socklen_t length = sizeof domain;

@@ -134,9 +134,23 @@ struct HostSockets: Outside, ~Copyable {
         }
     }
 
-    mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
+    mutating func receive(_ flow: FlowID, into spaces: inout ChunkSpaces) -> HostResult {
         guard let fd = stream(flow) else { return .failed(.reset) }
-        let count = unsafe space.withUnsafeMutableBytes { raw in unsafe host_receive(fd, raw.baseAddress, raw.count) }
+        let count: Int
+        if spaces.count == 1 {
+            count = unsafe host_receive(fd, spaces.start(0), spaces.firstLength)
+        } else {
+            var pieces = unsafe InlineArray<4, iovec>(repeating: iovec())
+            for index in 0..<spaces.count {
+                unsafe pieces[index] = iovec(
+                    iov_base: spaces.start(index), iov_len: index == 0 ? spaces.firstLength : spaces.length)
+            }
+            let length = spaces.count
+            var span = unsafe pieces.mutableSpan
+            count = unsafe span.withUnsafeMutableBufferPointer {
+                unsafe host_receive_pieces(fd, $0.baseAddress, length)
+            }
+        }
         if count == 0 { streams[Int(flow.index)].hasEnded = true }
         return HostResult(count)
     }

@@ -95,6 +95,17 @@ package struct ChunkPool: ~Copyable {
         return unsafe _overrideLifetime(span, borrowing: self)
     }
 
+    /// The first of `count` chunks from `offset` on, `firstLength` bytes, and `length` bytes of each of the others, to be read into.
+    @_lifetime(&self)
+    package mutating func spaces(
+        _ chunks: InlineArray<4, UInt32>, count: Int, offset: Int, firstLength: Int, length: Int
+    ) -> ChunkSpaces {
+        for index in 0..<count { precondition(chunks[index] < fresh) }
+        let memory = unsafe self.memory
+        return unsafe ChunkSpaces(
+            &self, memory: memory, chunks, count: count, offset: offset, firstLength: firstLength, length: length)
+    }
+
     /// Bytes `range` of a chunk, to be written.
     @_lifetime(&self)
     package mutating func space(_ chunk: UInt32, _ range: Range<Int>) -> MutableRawSpan {

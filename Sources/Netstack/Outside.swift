@@ -24,8 +24,8 @@ package protocol Outside: ~Copyable {
     mutating func connect(_ flow: FlowID, to target: HostTarget) -> HostResult
     /// Gives bytes to the flow's socket. `.done(n)`: the socket took the first n.
     mutating func send(_ flow: FlowID, _ bytes: RawSpan) -> HostResult
-    /// Reads from the flow's socket into `space`. `.done(0)` is the end of the stream.
-    mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult
+    /// Reads from the flow's socket into `spaces`, once. `.done(0)` is the end of the stream.
+    mutating func receive(_ flow: FlowID, into spaces: inout ChunkSpaces) -> HostResult
     /// Gives one byte to the flow's socket as urgent (out-of-band) data.
     mutating func sendUrgent(_ flow: FlowID, _ byte: UInt8) -> HostResult
     /// Takes the urgent byte of which `Core.hostUrgent` told, if it is what the next read would give.

@@ -69,6 +69,8 @@ package struct Connection: BitwiseCopyable {
         static let watchesUrgent = Flags(rawValue: 1 << 21)
         /// A round trip of less than a millisecond was seen: the receive window stays.
         static let nextDoor = Flags(rawValue: 1 << 22)
+        /// The last read filled all the room that it was given: more waits.
+        static let hostFlows = Flags(rawValue: 1 << 23)
     }
 
     /// The sending half (RFC 9293 section 3.3.1).

@@ -214,7 +214,7 @@ extension Connection {
 
     private enum Filled { case filled, nothing, failed }
 
-    /// Reads from the host's socket into a chunk.
+    /// Reads from the host's socket, into a chunk, or into several while it is in bulk.
     private mutating func fill<O: Outside & ~Copyable>(
         id: FlowID, shared: inout TCPShared, outside: inout O
     ) -> Filled {
@@ -258,30 +258,60 @@ extension Connection {
             case .none: flags.remove(.hostUrgent)
             }
         }
-        let length = min(room, superSize - at)
-        var space = shared.pool.space(chunk, at..<at + length)
-        let result = outside.receive(id, into: &space)
-        guard case .done(let count) = result, count > 0 else {
+        let size = superSize
+        let length = min(room, size - at)
+        var chunks = InlineArray<4, UInt32>(repeating: chunk)
+        var count = 1
+        if flags.contains(.hostFlows), at == 0 {
+            let most = min(ChunkSpaces.most, room / size, (shared.share - inFlight) / ChunkPool.chunkSize)
+            while count < most, let fresh = shared.pool.take() {
+                chunks[count] = fresh
+                count += 1
+            }
+        }
+        var spaces = shared.pool.spaces(chunks, count: count, offset: at, firstLength: length, length: size)
+        let whole = spaces.byteCount
+        let result = outside.receive(id, into: &spaces)
+        var left = 0
+        if case .done(let given) = result { left = min(given, whole) }
+        let got = left
+        let used = min(left, length)
+        if used > 0 {
+            append(chunk, at + used, shared: &shared)
+            queuedEnd += used
+            left -= used
+        } else {
             if chunk != tail { shared.pool.give(chunk) }
             if tail == ChunkPool.none { closeFlight(&shared) }
-            switch result {
-            case .done:
-                flags.insert(.hostEnded)
-                flags.remove(.hostReadable)
-            case .wouldBlock:
-                flags.remove(.hostReadable)
-            case .failed:
-                return .failed
-            }
-            return .nothing
         }
-        // A short read has emptied the socket, so the next one would only say EAGAIN; readiness is level-triggered and tells
-        // of what comes, the end included.
-        // A read stops at an urgent byte, too.
-        if count < length, !flags.contains(.hostUrgent) { flags.remove(.hostReadable) }
-        append(chunk, at + min(count, length), shared: &shared)
-        queuedEnd += min(count, length)
-        return .filled
+        for index in 1..<max(1, count) {
+            let used = min(left, size)
+            guard used > 0 else {
+                shared.pool.give(chunks[index])
+                continue
+            }
+            append(chunks[index], used, shared: &shared)
+            queuedEnd += used
+            left -= used
+        }
+        switch result {
+        case .done(0):
+            flags.insert(.hostEnded)
+            flags.remove(.hostReadable)
+        case .done:
+            if got == whole {
+                flags.insert(.hostFlows)
+            } else {
+                flags.remove(.hostFlows)
+                // A short read has emptied the socket, so the next one would only say EAGAIN; readiness is level-triggered and tells
+                // of what comes, the end included. A read stops at an urgent byte, too.
+                if !flags.contains(.hostUrgent) { flags.remove(.hostReadable) }
+            }
+            return .filled
+        case .wouldBlock: flags.remove(.hostReadable)
+        case .failed: return .failed
+        }
+        return .nothing
     }
 
     private mutating func sendFin<O: Outside & ~Copyable>(

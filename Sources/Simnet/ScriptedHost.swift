@@ -84,6 +84,8 @@ package struct ScriptedHost: Outside {
     package var linkRoom = Int.max
     package var notices: [Notice] = []
     package var now = Instant(nanoseconds: 0)
+    /// Bytes that one read took at most.
+    package private(set) var largestRead = 0
     package init() {}
 
     package mutating func transmit(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {
@@ -139,10 +141,10 @@ package struct ScriptedHost: Outside {
         return .done(count)
     }
 
-    package mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
+    package mutating func receive(_ flow: FlowID, into spaces: inout ChunkSpaces) -> HostResult {
         guard let i = index[flow], !sockets[i].closed else { return .failed(.other(9)) }
         let script = sockets[i].script
-        var count = min(space.byteCount, script.stream.count - sockets[i].given, script.largestReceive)
+        var count = min(spaces.byteCount, script.stream.count - sockets[i].given, script.largestReceive)
         // A read stops at an urgent byte.
         if let urgent = sockets[i].urgentNext, urgent > sockets[i].given {
             count = min(count, urgent - sockets[i].given)
@@ -155,8 +157,9 @@ package struct ScriptedHost: Outside {
         }
         let from = sockets[i].given
         let stream = script.stream
-        space.copy(from: stream.raw.extracting(from..<from + count), at: 0)
+        spaces.copy(from: stream.raw.extracting(from..<from + count))
         sockets[i].given += count
+        largestRead = max(largestRead, count)
         return .done(count)
     }
 

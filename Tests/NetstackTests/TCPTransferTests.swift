@@ -65,7 +65,9 @@ struct TransferCase: CustomTestStringConvertible, Sendable {
         script.stream = random.bytes(size)
     }
 
-    func run() {
+    /// - Returns: the most that one read of the host's socket took.
+    @discardableResult
+    func run() -> Int {
         var random = SeededRandom(seed ^ 0xabcdef)
         let stream = random.bytes(size)
         var simulation = Simulation(Simulation.configuration(mtu: mtu), up: faults, down: faults, seed: seed)
@@ -90,6 +92,7 @@ struct TransferCase: CustomTestStringConvertible, Sendable {
         #expect(simulation.core.connectionCount == 0, "\(self): connections")
         #expect(simulation.core.chunksInUse == 0, "\(self): chunks")
         #expect(simulation.core.timeWaitCount == 0, "\(self): TIME-WAITs")
+        return simulation.host.largestRead
     }
 }
 
@@ -109,4 +112,22 @@ struct TransferCase: CustomTestStringConvertible, Sendable {
 
     @Test("faulty wires, 200 KB each way", arguments: 1_001...1_060)
     func large(seed: Int) { TransferCase(seed: UInt64(seed), size: 200_000).run() }
+
+    /// Enough for reads into several chunks, whose pieces get lost like any others.
+    @Test("bulk", arguments: 2_001...2_024)
+    func bulk(seed: Int) {
+        var row = TransferCase(seed: UInt64(seed), size: 2_000_000)
+        row.guest.receiveBuffer = 3_000_000
+        row.guest.windowScale = 8
+        row.guest.mss = max(row.guest.mss, 1440)
+        row.guest.readSize = nil
+        row.script.largestReceive = .max
+        row.faults = WireFaults()
+        row.faults.loss = seed % 2 == 0 ? 0.001 : 0
+        row.faults.reordering = seed % 3 == 0 ? 0.001 : 0
+        row.faults.reorderDelay = .milliseconds(1)
+        row.faults.delay = .milliseconds(1)
+        let largest = row.run()
+        if seed % 2 == 1, seed % 3 != 0 { #expect(largest > ChunkPool.chunkSize, "\(row): no read took more than a chunk") }
+    }
 }

@@ -27,9 +27,9 @@ struct NullOutside: Outside, ~Copyable {
 
     mutating func send(_ flow: FlowID, _ bytes: RawSpan) -> HostResult { .done(bytes.byteCount) }
 
-    mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
+    mutating func receive(_ flow: FlowID, into spaces: inout ChunkSpaces) -> HostResult {
         guard readable > 0 else { return .wouldBlock }
-        let count = min(readable, space.byteCount)
+        let count = min(readable, spaces.byteCount)
         readable = 0
         return .done(count)
     }

@@ -2,6 +2,7 @@
 // TTL and traffic class, and the error queue (ip(7) IP_RECVERR). Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
 // Every function returns a count, a descriptor or 0, or -errno.
 #pragma once
+#include <sys/uio.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -85,6 +86,8 @@ ssize_t host_frame_write(int fd, const void *offload, size_t offload_length, con
 ssize_t host_read(int fd, void *space, size_t length);
 ssize_t host_send(int fd, const void *bytes, size_t length);
 ssize_t host_receive(int fd, void *space, size_t length);
+// The same into up to 1,024 pieces, in their order.
+ssize_t host_receive_pieces(int fd, const struct iovec *pieces, size_t count);
 // One byte as urgent data; over a socket pair, which has another idea of it, as an ordinary one.
 ssize_t host_send_urgent(int fd, uint8_t byte);
 // Whether an urgent byte is among those received and not read (POLLPRI).

@@ -1,3 +1,4 @@
+import Simnet
 import Netstack
 import Wire
 
@@ -108,13 +109,13 @@ struct RecordingOutside: Outside {
         return .done(count)
     }
 
-    mutating func receive(_ flow: FlowID, into space: inout MutableRawSpan) -> HostResult {
+    mutating func receive(_ flow: FlowID, into spaces: inout ChunkSpaces) -> HostResult {
         if let receiveFailure { return .failed(receiveFailure) }
         guard let waiting = incoming[flow], !waiting.isEmpty else {
             return ended.contains(flow) ? .done(0) : .wouldBlock
         }
-        let count = min(waiting.count, space.byteCount)
-        for i in 0..<count { space.store(u8: waiting[i], at: i) }
+        let count = min(waiting.count, spaces.byteCount)
+        spaces.copy(from: waiting.raw.extracting(0..<count))
         incoming[flow] = Array(waiting[count...])
         calls.append(.receive(flow, count))
         return .done(count)
