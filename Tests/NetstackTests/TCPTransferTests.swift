@@ -128,6 +128,8 @@ struct TransferCase: CustomTestStringConvertible, Sendable {
         row.faults.reorderDelay = .milliseconds(1)
         row.faults.delay = .milliseconds(1)
         let largest = row.run()
-        if seed % 2 == 1, seed % 3 != 0 { #expect(largest > ChunkPool.chunkSize, "\(row): no read took more than a chunk") }
+        if seed % 2 == 1, seed % 3 != 0 {
+            #expect(largest > ChunkPool.chunkSize, "\(row): no read took more than a chunk")
+        }
     }
 }
