@@ -84,6 +84,12 @@ final class NameService {
         holdTimer?.close()
     }
 
+    /// The names of machines; nil when they have none.
+    var machines: MachineNames? {
+        get { forwarder.names.machines }
+        _modify { yield &forwarder.names.machines }
+    }
+
     // MARK: From the guest
 
     /// A query that the guest sent over UDP. The bytes are only read during the call.

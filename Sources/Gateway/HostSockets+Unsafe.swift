@@ -39,6 +39,7 @@ struct HostSockets: Outside, ~Copyable {
     var notices: Notices
     var ports: PortListeners
     let names: NameService
+    let leases: LeaseBook
     private var streams: [Record] = []
     private var datagrams: [Record] = []
     private var echoes: [Record] = []
@@ -46,7 +47,8 @@ struct HostSockets: Outside, ~Copyable {
 
     init(
         loop: EventLoop, context: UnsafeMutableRawPointer, onStream: PollCallback, onDatagram: PollCallback,
-        link: consuming GuestLink, notices: Notices, names: NameService, ports: consuming PortListeners
+        link: consuming GuestLink, notices: Notices, names: NameService, leases: LeaseBook,
+        ports: consuming PortListeners
     ) {
         self.loop = loop
         unsafe self.context = context
@@ -55,6 +57,7 @@ struct HostSockets: Outside, ~Copyable {
         self.link = link
         self.notices = notices
         self.names = names
+        self.leases = leases
         self.ports = ports
     }
 
@@ -67,6 +70,12 @@ struct HostSockets: Outside, ~Copyable {
     mutating func note(_ notice: Notice) { notices.post(notice) }
 
     mutating func dnsQuery(_ query: RawSpan, from client: GuestPort) { names.query(query, from: client) }
+
+    mutating func leaseChanged(_ change: LeaseChange) { leases.changed(change) }
+
+    func isHeld(_ address: IPAddress, byOtherThan mac: MACAddress, at now: Instant) -> Bool {
+        leases.isHeld(address, byOtherThan: mac, at: now)
+    }
 
     // MARK: Streams
 

@@ -33,6 +33,8 @@ final class MachineLink {
         var truncated = 0
         /// Sent with the MAC address of the gateway or of another machine.
         var spoofed = 0
+        /// Claimed what is another's, by reason.
+        var refused = [Int](repeating: 0, count: AddressBindings.Refusal.allCases.count)
     }
 
     let fd: Int32

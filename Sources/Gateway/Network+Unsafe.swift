@@ -27,6 +27,7 @@ package final class Network {
     private var core: Core
     private var sockets: HostSockets
     private let names: NameService
+    private let leases: LeaseBook
     private let logger: Logger
     private let tapPoll: Poll?
     private let machines: VirtualSwitch?
@@ -76,19 +77,21 @@ package final class Network {
             tapPoll = nil
             machines = try unsafe VirtualSwitch(
                 addresses, loop: loop, context: context, callback: onMachine,
-                gatewayMAC: configuration.core.gatewayMAC, mtu: configuration.core.mtu, isolates: isolates,
-                seed: random.next(), logger: logger)
+                configuration: configuration.core, isolates: isolates, seed: random.next(), logger: logger)
             machines?.joins = capture == nil
         }
+        leases = try LeaseBook(
+            configuration, loop: loop, names: names, machines: machines, logger: logger)
         sockets = try unsafe HostSockets(
             loop: loop, context: context, onStream: onStream, onDatagram: onDatagram,
             link: GuestLink(tap: GuestTap(fd: tap), machines: machines, capture: capture),
-            notices: Notices(logger: logger), names: names,
+            notices: Notices(logger: logger), names: names, leases: leases,
             ports: PortListeners(configuration.forwards, loop: loop, context: context, callback: onPort))
         prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: onTurnEnd)
         idle = unsafe Idle(loop: loop, context: context, token: 0, callback: nothing)
         timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
         unsafe box.pointee = Unmanaged.passUnretained(self)
+        try leases.restore { core.restore($0, at: now, outside: &sockets) }
     }
 
     deinit { unsafe box.deallocate() }
@@ -112,6 +115,7 @@ package final class Network {
         sockets.closeAll()
         machines?.close()
         names.close()
+        leases.close()
         sockets.link.capture?.close()
         loop.close()
     }
@@ -280,7 +284,7 @@ package final class Network {
     }
 
     /// Datagrams of clients of a forwarded port.
-    private func servedReady(_ index: Int, to guest: Endpoint, status: Int32, _ now: Instant) {
+    private func servedReady(_ index: Int, to guest: Endpoint?, status: Int32, _ now: Instant) {
         let fd = sockets.ports.listeners[index].fd
         let port = UInt32(index)
         if status < 0 {
@@ -291,6 +295,7 @@ package final class Network {
         }
         let batch = self.batch
         let count = batch.receive(from: fd)
+        guard let guest else { return }
         var i = 0
         while i < count {
             let run = joinsDatagrams ? batch.run(from: i, byPath: true) : i..<i + 1
@@ -306,12 +311,13 @@ package final class Network {
         let now = self.now
         busyPoll.eventCame(at: now)
         let forward = sockets.ports.listeners[index].forward
-        if forward.transport == .udp { return servedReady(index, to: forward.guest, status: status, now) }
+        let guest = leases.guest(of: forward)
+        if forward.transport == .udp { return servedReady(index, to: guest, status: status, now) }
         if status < 0 { sockets.ports.restart(index) }
         // Bounded: those that are open want their turn too.
         for _ in 0..<Self.clientsPerTurn {
             guard case .client(let fd, let client) = sockets.ports.accept(index) else { return }
-            guard let flow = core.hostAccepted(from: client, to: forward.guest, at: now, outside: &sockets) else {
+            guard let guest, let flow = core.hostAccepted(from: client, to: guest, at: now, outside: &sockets) else {
                 host_close(fd, 1)
                 continue
             }

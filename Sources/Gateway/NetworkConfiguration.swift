@@ -21,6 +21,10 @@ package struct NetworkConfiguration: Sendable {
     package var busyPollMicroseconds: Int
     /// Ports of the host that are served from inside.
     package var forwards: [PortForward]
+    /// Where leases are kept from one run to the next; nil: nowhere.
+    package var leaseFile: String?
+    /// Machines' names resolve.
+    package var namesMachines = false
     /// The tap takes UDP super-frames (USO, Linux 6.2).
     package var joinsDatagrams = false
 

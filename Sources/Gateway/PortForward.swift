@@ -8,6 +8,8 @@ package struct PortForward: Equatable, Sendable {
     package var host: Endpoint
     /// The server inside.
     package var guest: Endpoint
+    /// The machine that it is on, when that is known by its name: then of `guest`, the address stands for its family alone.
+    package var machine: String?
     package var transport: Transport
     /// As the user wrote it, for messages.
     package var text: String
@@ -15,10 +17,12 @@ package struct PortForward: Equatable, Sendable {
     package var isOptional: Bool
 
     package init(
-        host: Endpoint, guest: Endpoint, transport: Transport, text: String, isOptional: Bool = false
+        host: Endpoint, guest: Endpoint, machine: String? = nil, transport: Transport, text: String,
+        isOptional: Bool = false
     ) {
         self.host = host
         self.guest = guest
+        self.machine = machine
         self.transport = transport
         self.text = text
         self.isOptional = isOptional

@@ -50,6 +50,8 @@ final class VirtualSwitch {
     private(set) var links: [MachineLink?] = []
     var spare = SpareDescriptor(isNeeded: true)
     private var stations: StationTable
+    /// Which of them has which IP address.
+    var bindings: AddressBindings
     /// Ports of datagram sockets with a backlog.
     private var retrying: [Int] = []
 
@@ -75,17 +77,18 @@ final class VirtualSwitch {
     /// Opens every address, or none: what one of them lacks is the error.
     init(
         _ addresses: [LinkAddress], loop: EventLoop, context: UnsafeMutableRawPointer, callback: PollCallback,
-        gatewayMAC: MACAddress, mtu: Int, isolates: Bool, seed: UInt64, logger: Logger
+        configuration: Configuration, isolates: Bool, seed: UInt64, logger: Logger
     ) throws {
         self.addresses = addresses
         self.loop = loop
         unsafe self.context = context
         unsafe self.callback = callback
-        self.gatewayMAC = gatewayMAC
-        self.mtu = mtu
+        gatewayMAC = configuration.gatewayMAC
+        mtu = configuration.mtu
         self.isolates = isolates
         self.logger = logger
         stations = StationTable(ports: Self.maximumPorts, seed: seed)
+        bindings = AddressBindings(configuration, ports: Self.maximumPorts, seed: seed)
         unsafe batch = .allocate(byteCount: Self.batchSize, alignment: 64)
         // Room for a message of 64 KiB each: pages that none reached are not resident.
         spaceSize = max(Self.readSize, Self.messages * Self.stride(mtu, trusting: true))
@@ -164,6 +167,7 @@ final class VirtualSwitch {
         link.close()
         links[port] = nil
         stations.forget(port: port)
+        bindings.forget(port: port)
         let text = addresses[link.origin].text
         logger.notice("the machine on \(text) has gone")
         logger.debug("its frames: \(link.counters)")
@@ -394,6 +398,10 @@ final class VirtualSwitch {
                 return false
             }
             link.lastSource = source
+        }
+        if let refusal = bindings.refusal(of: ethernet, port: port, now: Instant(nanoseconds: monotonicNanoseconds())) {
+            refuse(refusal, ethernet, link)
+            return false
         }
         let destination = ethernet.destination
         if destination == gatewayMAC { return true }

@@ -32,6 +32,8 @@ package struct Configuration: Sendable {
     package var hostLoopback: Bool
     /// Several guests share the link: who is not ours may be another's.
     package var hasManyStations = false
+    /// What the DHCP servers hand out, and to whom.
+    package var leases = LeaseConfiguration()
     /// Search list handed to the guest by DHCP and router advertisements.
     package var searchDomains: [String]
     /// How the window towards the guest grows and shrinks.

@@ -1,114 +1,230 @@
-import Wire
+package import Wire
 
 // Who has which address of one family, for both DHCP servers.
 //
-//   client key          what the client calls itself: client identifier or MAC (v4), DUID and IAID (v6)
-//   address             the configured guest address for the first who asks; then what it wishes for; then the lowest free
-//   expires             an offer's after a minute, a lease's after a day, a declined address's after ten minutes
+//   client              a MAC address and, in IPv6, an identity association (IAID)
+//   address             the one reserved for the MAC address; else the configured guest address for the first who asks; then what the
+//                       client wishes for; then the lowest free
+//   expires             an offer's after a minute, a lease's after the configured time, a declined address's after ten minutes
 //
-// Limits: 256 entries. When the table is full, an offer that nobody took up gives way; if there is none, the newcomer
-// gets nothing. Expired entries are swept whenever somebody asks. Nothing is kept across a restart, so a lease that a
-// client remembers and that is free is confirmed to it.
+// Client identifiers and DUIDs do not count: machines made from one image often share them, a boot loader and the system that it boots
+// have different ones, and whoever knows another's could take its lease away. The MAC address the switch vouches for.
+//
+// Limits: `capacity` entries, `perStation` of one MAC address. When the table is full, the offer that ends first gives way; if there is none, the newcomer
+// gets nothing, unless an address is reserved for it: then it takes the place of the lease that ends first. Expired entries are swept whenever
+// somebody asks. A lease that a client remembers, and that is free, is confirmed to it.
+
+/// An address that a station has for a while.
+package struct Lease: Equatable, Sendable {
+    package var address: IPAddress
+    package var mac: MACAddress
+    /// IAID; 0 for IPv4.
+    package var association: UInt32
+    /// What the client calls itself, as an RFC 1123 label; empty if it does not, or not so.
+    package var name: String
+    package var expires: Instant
+
+    package init(address: IPAddress, mac: MACAddress, association: UInt32 = 0, name: String = "", expires: Instant) {
+        self.address = address
+        self.mac = mac
+        self.association = association
+        self.name = name
+        self.expires = expires
+    }
+}
+
+/// What became of a lease.
+package enum LeaseChange: Equatable, Sendable {
+    /// Given or extended.
+    case granted(Lease)
+    /// Expired, released, declined or replaced by another of the same client.
+    case ended(Lease)
+}
 
 /// The leases of one family.
-struct DHCPLeases: ~Copyable {
-    static let capacity = 256
-    static let leaseSeconds: UInt32 = 86_400
+package struct DHCPLeases: ~Copyable {
+    package static let capacity = 1024
+    /// Associations of one station.
+    private static let perStation = 16
     private static let offerTime = Int64.seconds(60)
     private static let declineTime = Int64.seconds(600)
+    /// Declined addresses that rest.
+    private static let restingLimit = 64
 
-    private struct Lease {
-        var key: [UInt8]
+    struct Client: Hashable {
         var mac: MACAddress
-        var address: IPAddress
-        var expires: Instant
+        var association: UInt32 = 0
+    }
+
+    private struct Entry {
+        var lease: Lease
         var isOffer: Bool
+        /// When the client last asked.
+        var askedAt: Instant
     }
 
     private let family: Configuration.Family?
-    private var leases: [Lease] = []
+    private let leaseTime: Int64
+    private var entries: [Client: Entry] = [:]
+    private var holders: [IPAddress: Client] = [:]
+    private var resting: [IPAddress: Instant] = [:]
+    private var reserved: [IPAddress: MACAddress] = [:]
+    private var reservations: [MACAddress: IPAddress] = [:]
+    /// Nothing ends earlier.
+    private var earliest = Instant.never
+    private var changes: [LeaseChange] = []
 
-    init(_ family: Configuration.Family?) { self.family = family }
-
-    var count: Int { leases.count }
-
-    /// The address a client holds or was offered.
-    func address(of key: [UInt8]) -> IPAddress? { leases.first { $0.key == key }?.address }
-
-    /// The client that holds an address with this MAC, under whatever name.
-    func key(of mac: MACAddress) -> [UInt8]? { leases.first { $0.mac == mac && !$0.key.isEmpty }?.key }
-
-    /// Lets a client keep its address under another name: a boot loader and the system it boots give different
-    /// client identifiers from one MAC address, and are one guest.
-    mutating func rename(_ old: [UInt8], to new: [UInt8]) {
-        for index in leases.indices where leases[index].key == old { leases[index].key = new }
+    init(_ family: Configuration.Family?, _ configuration: LeaseConfiguration) {
+        self.family = family
+        leaseTime = .seconds(Int64(configuration.seconds))
+        for host in configuration.hosts {
+            guard let family, let address = family.prefix.isV4 ? host.v4 : host.v6 else { continue }
+            reserved[address] = host.mac
+            reservations[host.mac] = address
+        }
     }
 
-    /// Whether an address may go to `key`: in the subnet, none of ours, held by nobody else.
-    func isAvailable(_ address: IPAddress, to key: [UInt8]) -> Bool {
+    /// Leases, offers and resting addresses.
+    var count: Int { entries.count + resting.count }
+
+    /// What has changed since the last call.
+    mutating func takeChanges() -> [LeaseChange] {
+        guard !changes.isEmpty else { return [] }
+        defer { changes = [] }
+        return changes
+    }
+
+    /// The address a client holds or was offered.
+    func address(of client: Client) -> IPAddress? { entries[client]?.lease.address }
+
+    /// Whether an address may go to a client: in the subnet, none of ours, held by nobody else.
+    func isAvailable(_ address: IPAddress, to client: Client, isHeld: (IPAddress) -> Bool) -> Bool {
         guard let family, family.prefix.contains(address), address != family.gateway, address != family.hostAlias,
-            address != family.prefix.network, !(address.isV4 && address == family.prefix.broadcast)
+            address != family.prefix.network, !(address.isV4 && address == family.prefix.broadcast),
+            resting[address] == nil
         else { return false }
-        return !leases.contains { $0.address == address && $0.key != key }
+        if let owner = reserved[address] {
+            // Of the associations of its station, the last that asks.
+            return owner == client.mac
+        }
+        if let holder = holders[address] { return holder == client }
+        return !isHeld(address)
     }
 
     /// Finds an address for a client and holds it for a minute.
-    mutating func offer(_ key: [UInt8], mac: MACAddress, wish: IPAddress?, at now: Instant) -> IPAddress? {
+    /// - Parameter isHeld: whether somebody else uses an address without a lease.
+    mutating func offer(
+        _ client: Client, wish: IPAddress?, at now: Instant, isHeld: (IPAddress) -> Bool = { _ in false }
+    ) -> IPAddress? {
         sweep(now)
-        if let known = address(of: key) { return known }
+        // Of several associations in one message, the first gets what is reserved for their station.
+        let reservation = reservations[client.mac].flatMap { address -> IPAddress? in
+            guard let holder = holders[address], holder != client else { return address }
+            return entries[holder]?.askedAt == now ? nil : address
+        }
+        if let known = address(of: client), reservation == nil || reservation == known {
+            entries[client]?.askedAt = now
+            return known
+        }
         guard let family else { return nil }
         var choice: IPAddress?
-        if isAvailable(family.guest, to: key) {
+        if let reservation, isAvailable(reservation, to: client, isHeld: isHeld) {
+            choice = reservation
+        } else if isAvailable(family.guest, to: client, isHeld: isHeld) {
             choice = family.guest
-        } else if let wish, isAvailable(wish, to: key) {
+        } else if let wish, isAvailable(wish, to: client, isHeld: isHeld) {
             choice = wish
         } else {
-            // Below 256 entries, one of these is free in any subnet that is large enough.
+            // Among so many one is free in any subnet that is large enough, as long as the table is not full.
             let first: UInt64 = family.prefix.isV4 ? 1 : 0x1000
-            for offset in first..<first + UInt64(Self.capacity) + 4 {
+            let tries = UInt64(Self.capacity + Self.restingLimit + reserved.count + 4)
+            for offset in first..<first + tries {
                 let address = family.prefix.address(at: offset)
-                if isAvailable(address, to: key) {
+                if isAvailable(address, to: client, isHeld: isHeld) {
                     choice = address
                     break
                 }
             }
         }
-        guard let choice, makeRoom() else { return nil }
-        leases.append(
-            Lease(key: key, mac: mac, address: choice, expires: now + Self.offerTime, isOffer: true))
+        guard let choice, entries[client] != nil || makeRoom(for: client, isReserved: choice == reservation) else {
+            return nil
+        }
+        put(
+            Lease(
+                address: choice, mac: client.mac, association: client.association, expires: now + Self.offerTime),
+            isOffer: true, at: now)
         return choice
     }
 
-    /// Gives a client an address for a day.
+    /// Gives a client an address for the time of a lease.
     /// - Returns: false if the address is not to be had.
-    mutating func bind(_ key: [UInt8], mac: MACAddress, _ address: IPAddress, at now: Instant) -> Bool {
+    mutating func bind(
+        _ client: Client, _ address: IPAddress, name: String = "", at now: Instant,
+        isHeld: (IPAddress) -> Bool = { _ in false }
+    ) -> Bool {
         sweep(now)
-        guard isAvailable(address, to: key) else { return false }
-        release(key)
-        guard makeRoom() else { return false }
-        leases.append(
-            Lease(
-                key: key, mac: mac, address: address, expires: now + .seconds(Int64(Self.leaseSeconds)),
-                isOffer: false))
+        guard isAvailable(address, to: client, isHeld: isHeld) else { return false }
+        if entries[client] == nil, !makeRoom(for: client, isReserved: reserved[address] == client.mac) { return false }
+        let lease = Lease(
+            address: address, mac: client.mac, association: client.association, name: name, expires: now + leaseTime)
+        put(lease, isOffer: false, at: now)
+        changes.append(.granted(lease))
         return true
     }
 
-    mutating func release(_ key: [UInt8]) { leases.removeAll { $0.key == key } }
-
-    /// Takes an address out of use for a while: its client found somebody else there.
-    mutating func decline(_ key: [UInt8], _ address: IPAddress, at now: Instant) {
-        guard self.address(of: key) == address else { return }
-        release(key)
-        leases.append(
-            Lease(key: [], mac: .zero, address: address, expires: now + Self.declineTime, isOffer: false))
+    /// Takes a lease of an earlier run. False when its address is none that could be given.
+    mutating func restore(_ lease: Lease) -> Bool {
+        let client = Client(mac: lease.mac, association: lease.association)
+        guard holders[lease.address] == nil, entries[client] == nil, entries.count < Self.capacity,
+            isAvailable(lease.address, to: client, isHeld: { _ in false })
+        else { return false }
+        put(lease, isOffer: false, at: .never)
+        changes.append(.granted(lease))
+        return true
     }
 
-    private mutating func sweep(_ now: Instant) { leases.removeAll { $0.expires <= now } }
+    mutating func release(_ client: Client) {
+        guard let entry = entries.removeValue(forKey: client) else { return }
+        if holders[entry.lease.address] == client { holders[entry.lease.address] = nil }
+        if !entry.isOffer { changes.append(.ended(entry.lease)) }
+    }
 
-    private mutating func makeRoom() -> Bool {
-        if leases.count < Self.capacity { return true }
-        guard let idle = leases.firstIndex(where: { $0.isOffer }) else { return false }
-        leases.remove(at: idle)
+    /// Takes an address out of use for a while: its client found somebody else there.
+    mutating func decline(_ client: Client, _ address: IPAddress, at now: Instant) {
+        guard self.address(of: client) == address else { return }
+        release(client)
+        // One that is reserved has nowhere else to go.
+        guard reserved[address] == nil, resting.count < Self.restingLimit else { return }
+        let end = now + Self.declineTime
+        resting[address] = end
+        earliest = min(earliest, end)
+    }
+
+    private mutating func put(_ lease: Lease, isOffer: Bool, at now: Instant) {
+        let client = Client(mac: lease.mac, association: lease.association)
+        if let other = holders[lease.address], other != client { release(other) }
+        if let old = entries[client], old.lease.address != lease.address { release(client) }
+        entries[client] = Entry(lease: lease, isOffer: isOffer, askedAt: now)
+        holders[lease.address] = client
+        earliest = min(earliest, lease.expires)
+    }
+
+    private mutating func sweep(_ now: Instant) {
+        guard earliest <= now else { return }
+        for client in entries.filter({ $0.value.lease.expires <= now }).keys { release(client) }
+        resting = resting.filter { $0.value > now }
+        earliest = min(
+            entries.values.map(\.lease.expires).min() ?? .never, resting.values.min() ?? .never)
+    }
+
+    private mutating func makeRoom(for client: Client, isReserved: Bool) -> Bool {
+        if client.association != 0, entries.keys.count(where: { $0.mac == client.mac }) >= Self.perStation {
+            return false
+        }
+        if entries.count < Self.capacity { return true }
+        let idle = entries.filter { $0.value.isOffer || isReserved }
+        guard let first = idle.min(by: { $0.value.lease.expires < $1.value.lease.expires }) else { return false }
+        release(first.key)
         return true
     }
 }

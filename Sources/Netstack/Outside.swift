@@ -65,6 +65,19 @@ package protocol Outside: ~Copyable {
 
     /// Something an operator should know. The shell logs it, rate limited.
     mutating func note(_ notice: Notice)
+
+    // MARK: Leases
+
+    /// A DHCP server has given an address, extended it, or taken it back.
+    mutating func leaseChanged(_ change: LeaseChange)
+    /// Whether another station than `mac` is known to use an address of the link.
+    func isHeld(_ address: IPAddress, byOtherThan mac: MACAddress, at now: Instant) -> Bool
+}
+
+/// For links with one station, whose leases nobody asks for.
+extension Outside where Self: ~Copyable {
+    package mutating func leaseChanged(_ change: LeaseChange) {}
+    package func isHeld(_ address: IPAddress, byOtherThan mac: MACAddress, at now: Instant) -> Bool { false }
 }
 
 /// Where a host socket is to go.

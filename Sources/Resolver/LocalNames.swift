@@ -1,11 +1,11 @@
 package import Wire
 
 /// The names that the gateway answers from its own knowledge and never sends to an upstream: its own, the host's, those of
-/// the host's hosts file, and `localhost` (RFC 6761 section 6.3).
+/// the host's hosts file, those of machines, and `localhost` (RFC 6761 section 6.3).
 ///
 /// A name that we know answers A and AAAA, with an empty answer (NODATA) for the family it has no address in. For other
 /// types, built-in names are NODATA too; a name of the hosts file is asked upstream, because the file says nothing there.
-/// Names below a built-in one do not exist.
+/// Names below a built-in one do not exist. All of the machines' domain is ours.
 package struct LocalNames: Sendable {
     package static let gatewayNames = ["gateway.internal"]
     /// Seconds: short, because the files change.
@@ -13,6 +13,8 @@ package struct LocalNames: Sendable {
     package static let hostNames = ["host.internal", "host.docker.internal", "host.containers.internal"]
 
     package var hosts: HostsTable
+    /// Nil where there are none: then their domain is as any other.
+    package var machines: MachineNames?
 
     private let gateway: [IPAddress]
     private let host: [IPAddress]
@@ -47,6 +49,11 @@ package struct LocalNames: Sendable {
             return addresses.first?.isLoopback == true
                 ? .records(question.class == DNS.classIN ? Self.records(addresses, question.type) : []) : .noSuchName
         }
+        if let machines, question.name.isWithin(MachineNames.domain) {
+            if question.name == MachineNames.domain { return .records([]) }
+            guard let addresses = machines.addresses(of: question.name) else { return .noSuchName }
+            return .records(question.class == DNS.classIN ? Self.records(addresses, question.type) : [])
+        }
         guard question.class == DNS.classIN else { return nil }
         if question.type == DNS.typePTR || question.type == DNS.typeANY,
             let address = question.name.reversedAddress, let name = pointer(address)
@@ -62,6 +69,7 @@ package struct LocalNames: Sendable {
     private func pointer(_ address: IPAddress) -> DNSName? {
         if gateway.contains(address) { return DNSName(Self.gatewayNames[0]) }
         if host.contains(address) { return DNSName(Self.hostNames[0]) }
+        if let name = machines?.name(of: address) { return name }
         return hosts.name(of: address) ?? (address.isLoopback ? DNSName("localhost") : nil)
     }
 

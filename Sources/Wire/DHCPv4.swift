@@ -44,9 +44,17 @@ package enum DHCPv4Option {
     @inlinable package static var maximumMessageSize: UInt8 { 57 }
     @inlinable package static var renewalTime: UInt8 { 58 }
     @inlinable package static var rebindingTime: UInt8 { 59 }
+    @inlinable package static var vendorClass: UInt8 { 60 }
     @inlinable package static var clientIdentifier: UInt8 { 61 }
+    @inlinable package static var tftpServerName: UInt8 { 66 }
+    @inlinable package static var bootFileName: UInt8 { 67 }
+    @inlinable package static var userClass: UInt8 { 77 }
+    @inlinable package static var clientFQDN: UInt8 { 81 }
+    @inlinable package static var clientArchitecture: UInt8 { 93 }
     @inlinable package static var domainSearch: UInt8 { 119 }
     @inlinable package static var classlessRoutes: UInt8 { 121 }
+    /// iPXE's own, with suboptions: its presence says who asks.
+    @inlinable package static var etherboot: UInt8 { 175 }
     @inlinable package static var end: UInt8 { 255 }
 }
 
@@ -114,6 +122,22 @@ package struct DHCPv4View: ~Escapable {
         @_lifetime(copy self) get { option(DHCPv4Option.hostName) }
     }
 
+    /// The first number of option 93 (RFC 4578 section 2.1).
+    package var clientArchitecture: UInt16? {
+        guard let value = option(DHCPv4Option.clientArchitecture), value.byteCount >= 2 else { return nil }
+        return value.field16(at: 0)
+    }
+
+    /// It says that it is iPXE: option 77, with the length that RFC 3004 wants or, as iPXE sends it, without; or option 175.
+    package var isIPXE: Bool {
+        if option(DHCPv4Option.etherboot) != nil { return true }
+        guard let userClass = option(DHCPv4Option.userClass) else { return false }
+        return userClass.hasPrefix("iPXE") || userClass.hasPrefix("\u{4}iPXE")
+    }
+
+    /// A UEFI firmware that fetches by HTTP says so in its vendor class (UEFI specification, section 24.7.3.1).
+    package var isHTTPClient: Bool { option(DHCPv4Option.vendorClass)?.hasPrefix("HTTPClient") ?? false }
+
     /// Option 57: the largest DHCP message, with IP and UDP headers; at least 576 to be valid.
     package var maximumMessageSize: UInt16? {
         guard let value = option(DHCPv4Option.maximumMessageSize), value.byteCount == 2 else { return nil }
@@ -167,5 +191,17 @@ package struct DHCPv4View: ~Escapable {
             offset = end
         }
         return nil
+    }
+}
+
+extension RawSpan {
+    /// Whether it begins with this ASCII text.
+    func hasPrefix(_ text: StaticString) -> Bool {
+        var offset = 0
+        for byte in text.description.utf8 {
+            guard offset < byteCount, field8(at: offset) == byte else { return false }
+            offset += 1
+        }
+        return true
     }
 }

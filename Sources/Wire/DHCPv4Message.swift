@@ -56,6 +56,12 @@ package struct DHCPv4Message: Equatable, Sendable {
     package var parameterRequestList: [UInt8] = []
     /// Option 119: names in wire form, one after the other (RFC 3397).
     package var domainSearch: [UInt8] = []
+    /// Options 60, 66 and 67: ASCII.
+    package var vendorClass = ""
+    package var tftpServerName = ""
+    package var bootFileName = ""
+    /// The fixed field `file`; at most 127 bytes are written.
+    package var bootFile = ""
 
     package init(operation: UInt8, messageType: UInt8, transactionID: UInt32, clientMAC: MACAddress) {
         self.operation = operation
@@ -89,6 +95,9 @@ package struct DHCPv4Message: Equatable, Sendable {
         span.putField(u32: serverAddress.v4, at: offset + 20)
         span.putField(u32: relayAddress.v4, at: offset + 24)
         span.putField(u64: clientMAC.rawValue << 16, at: offset + 28)
+        for (index, byte) in bootFile.utf8.prefix(127).enumerated() {
+            span.putField(u8: byte, at: offset + 108 + index)
+        }
         span.putField(u32: DHCPv4.magicCookie, at: offset + 236)
 
         // One byte is kept for the end option.
@@ -128,6 +137,9 @@ package struct DHCPv4Message: Equatable, Sendable {
             (DHCPv4Option.dnsServers, dnsServers.flatMap { Self.bytes($0.v4) }),
             (DHCPv4Option.interfaceMTU, interfaceMTU.map { [UInt8($0 >> 8), UInt8($0 & 255)] } ?? []),
             (DHCPv4Option.parameterRequestList, parameterRequestList),
+            (DHCPv4Option.vendorClass, Array(vendorClass.utf8.prefix(255))),
+            (DHCPv4Option.tftpServerName, Array(tftpServerName.utf8.prefix(255))),
+            (DHCPv4Option.bootFileName, Array(bootFileName.utf8.prefix(255))),
             (DHCPv4Option.hostName, Array(hostName.utf8.prefix(255))),
             (DHCPv4Option.domainName, Array(domainName.utf8.prefix(255))),
             (DHCPv4Option.ntpServers, ntpServers.flatMap { Self.bytes($0.v4) }),

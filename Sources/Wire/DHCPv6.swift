@@ -36,8 +36,13 @@ package enum DHCPv6Option {
     @inlinable package static var preference: UInt16 { 7 }
     @inlinable package static var statusCode: UInt16 { 13 }
     @inlinable package static var rapidCommit: UInt16 { 14 }
+    @inlinable package static var userClass: UInt16 { 15 }
     @inlinable package static var dnsServers: UInt16 { 23 }
     @inlinable package static var domainList: UInt16 { 24 }
+    @inlinable package static var clientFQDN: UInt16 { 39 }
+    @inlinable package static var ntpServer: UInt16 { 56 }
+    @inlinable package static var bootFileURL: UInt16 { 59 }
+    @inlinable package static var clientArchitecture: UInt16 { 61 }
 }
 
 /// Status codes (RFC 8415 section 21.13).
@@ -107,6 +112,18 @@ package struct DHCPv6View: ~Escapable {
         guard let value = option(DHCPv6Option.statusCode), value.byteCount >= 2 else { return nil }
         return value.field16(at: 0)
     }
+
+    /// True if option 6 names the code, or is not there.
+    package func wants(_ code: UInt16) -> Bool { option(DHCPv6Option.optionRequest) == nil || requests(code) }
+
+    /// The first number of option 61 (RFC 5970 section 3.3).
+    package var clientArchitecture: UInt16? {
+        guard let value = option(DHCPv6Option.clientArchitecture), value.byteCount >= 2 else { return nil }
+        return value.field16(at: 0)
+    }
+
+    /// It says that it is iPXE: the first user class of option 15 (RFC 8415 section 21.15).
+    package var isIPXE: Bool { option(DHCPv6Option.userClass)?.hasPrefix("\0\u{4}iPXE") ?? false }
 
     /// True if option 6 names the code.
     package func requests(_ code: UInt16) -> Bool {

@@ -17,6 +17,10 @@ package struct DHCPv6Message: Equatable, Sendable {
     package var dnsServers: [IPAddress] = []
     /// Option 24: names in wire form, one after the other.
     package var domainList: [UInt8] = []
+    /// Option 56: unicast addresses (RFC 5908 section 4.1).
+    package var ntpServers: [IPAddress] = []
+    /// Option 59 (RFC 5970 section 3.1): ASCII.
+    package var bootFileURL = ""
     /// Option 6, of a client.
     package var optionRequest: [UInt16] = []
 
@@ -71,6 +75,18 @@ package struct DHCPv6Message: Equatable, Sendable {
             }
         }
         if !domainList.isEmpty { next += Self.put(DHCPv6Option.domainList, domainList.rawSpan, to: &span, at: next) }
+        for server in ntpServers {
+            // A suboption 1 in an option of its own for each (RFC 5908 section 4).
+            next += Self.putHead(DHCPv6Option.ntpServer, length: 20, to: &span, at: next)
+            next += Self.putHead(1, length: 16, to: &span, at: next)
+            span.store(u64: server.hi, at: next)
+            span.store(u64: server.lo, at: next + 8)
+            next += 16
+        }
+        if !bootFileURL.isEmpty {
+            next += Self.put(
+                DHCPv6Option.bootFileURL, Array(bootFileURL.utf8.prefix(255)).rawSpan, to: &span, at: next)
+        }
         return next - offset
     }
 

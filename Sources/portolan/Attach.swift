@@ -20,7 +20,7 @@ struct Attach: ParsableCommand {
 
     func run() throws {
         let logger = options.logger
-        var configuration = try options.network(logger, ports: sandbox.published())
+        var configuration = try options.network(logger, ports: sandbox.published(), complete: sandbox.search.apply)
         do {
             let attachment = try Attachment(to: target, interface: sandbox.interface(of: configuration))
             report(attachment.warnings, attachment.features, to: logger)

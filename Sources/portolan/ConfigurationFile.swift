@@ -27,7 +27,7 @@ struct PlannedNetwork {
 
 struct ConfigurationFile {
     /// What two networks cannot have in common.
-    private static let ofOneNetwork: Set = ["listen", "publish", "capture"]
+    private static let ofOneNetwork: Set = ["listen", "publish", "capture", "lease-file"]
     /// What is the process's.
     private static let ofTheProcess: Set = ["verbose", "quiet", "ready-fd"]
 

@@ -5,6 +5,7 @@ import Wire
 /// The options of a network for virtual machines: what `serve` takes on its command line, and by the same names in a file.
 struct MachineOptions: ParsableArguments {
     @OptionGroup var network: NetworkOptions
+    @OptionGroup var leases: LeaseOptions
 
     @Option(
         help: ArgumentHelp(

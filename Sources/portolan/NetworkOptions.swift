@@ -84,8 +84,13 @@ struct NetworkOptions: ParsableArguments {
     // MARK: Meaning
 
     /// The network's configuration. Picks a free subnet when none was asked for.
-    /// - Parameter taken: subnets of other networks of this process.
-    func network(_ logger: Logger, ports: [PortOption], avoiding taken: [Prefix] = []) throws -> NetworkConfiguration {
+    /// - Parameters:
+    ///   - taken: subnets of other networks of this process.
+    ///   - complete: what the command's other options add to it.
+    func network(
+        _ logger: Logger, ports: [PortOption], avoiding taken: [Prefix] = [],
+        complete: (inout NetworkConfiguration) throws -> Void
+    ) throws -> NetworkConfiguration {
         let v4 = try Self.family4(try chosenSubnet(logger, taken))
         var v6: Configuration.Family?
         if !noIPv6, mtu >= 1280 {
@@ -97,9 +102,11 @@ struct NetworkOptions: ParsableArguments {
             v4: v4, v6: v6, gatewayLinkLocal: IPAddress(hi: 0xfe80 << 48, lo: 1),
             gatewayMAC: MACAddress(rawValue: 0x5e70_6f72_7401), mtu: mtu, hostLoopback: hostLoopback,
             congestion: CongestionControl(rawValue: congestion) ?? .cubic)
-        return NetworkConfiguration(
+        var network = NetworkConfiguration(
             core: core, resolvers: dns.compactMap(Self.resolver), capturePath: capture,
             busyPollMicroseconds: busyPoll, forwards: try ports.flatMap { try $0.forwards(core) })
+        try complete(&network)
+        return network
     }
 
     private func chosenSubnet(_ logger: Logger, _ taken: [Prefix]) throws -> String {

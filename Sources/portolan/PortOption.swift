@@ -12,6 +12,7 @@ import Wire
 //     5000-5009:6000-6009     ranges of one length
 //     53:53/udp               tcp when nothing is said
 //     8080:10.0.2.3:80        the machine with this address; [fd00::3] for IPv6
+//     8080:web:80             the machine that has this name when a client comes
 
 /// One `-p`.
 struct PortOption: Equatable {
@@ -19,8 +20,12 @@ struct PortOption: Equatable {
     /// nil: all addresses of the host.
     let address: IPAddress?
     let hostPorts: ClosedRange<UInt16>
+    enum Machine: Equatable {
+        case address(IPAddress)
+        case name(String)
+    }
     /// nil: the first, or only, guest.
-    let machine: IPAddress?
+    let machine: Machine?
     let guestPorts: ClosedRange<UInt16>
     let transport: PortForward.Transport
 
@@ -51,7 +56,12 @@ struct PortOption: Equatable {
         self.address =
             parts.count > 1 && (parts.count > 3 || Self.ports(parts[0]) == nil) ? try address(parts.removeFirst()) : nil
         if machines, parts.count == 3 {
-            machine = try address(parts.remove(at: 1))
+            let part = String(parts.remove(at: 1))
+            if IPAddress(part) == nil, HostName.isLabel(part), part.contains(where: \.isLetter) {
+                machine = .name(part)
+            } else {
+                machine = .address(try address(Substring(part)))
+            }
         } else {
             machine = nil
         }
@@ -99,21 +109,27 @@ struct PortOption: Equatable {
             }
             return family
         }
-        if let machine {
+        if case .address(let machine) = machine {
             guard try family(machine).prefix.contains(machine) else {
                 throw StartFailure("-p \(text): \(machine) is not in the network \(try family(machine).prefix)")
             }
         }
         var pairs: [(host: IPAddress, guest: IPAddress, isOptional: Bool)] = []
-        if let address {
-            let guest = try machine ?? family(address).guest
-            guard guest.isV4 == address.isV4 else {
+        var name: String?
+        switch (machine, address) {
+        case (.address(let machine), let host):
+            guard host?.isV4 ?? machine.isV4 == machine.isV4 else {
                 throw StartFailure("-p \(text): one address is of IPv4, the other of IPv6")
             }
-            pairs = [(address, guest, false)]
-        } else if let machine {
-            pairs = [(machine.isV4 ? .anyV4 : .anyV6, machine, false)]
-        } else {
+            pairs = [(host ?? (machine.isV4 ? .anyV4 : .anyV6), machine, false)]
+        case (.name(let machine), let host):
+            // Which families a machine has nobody knows beforehand, but nearly all have IPv4.
+            let host = host ?? (core.v4 == nil ? .anyV6 : .anyV4)
+            pairs = [(host, try family(host).guest, false)]
+            name = machine
+        case (nil, let host?):
+            pairs = [(host, try family(host).guest, false)]
+        case (nil, nil):
             if let v4 = core.v4 { pairs.append((.anyV4, v4.guest, false)) }
             if let v6 = core.v6 { pairs.append((.anyV6, v6.guest, core.v4 != nil)) }
         }
@@ -121,7 +137,7 @@ struct PortOption: Equatable {
             zip(hostPorts, guestPorts).map { host, guest in
                 PortForward(
                     host: Endpoint(address: pair.host, port: host), guest: Endpoint(address: pair.guest, port: guest),
-                    transport: transport, text: text, isOptional: pair.isOptional)
+                    machine: name, transport: transport, text: text, isOptional: pair.isOptional)
             }
         }
     }

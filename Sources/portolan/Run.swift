@@ -35,7 +35,8 @@ struct Run: ParsableCommand {
 
     func run() throws {
         let logger = options.logger
-        let network = try options.network(logger, ports: sandboxOptions.published())
+        let network = try options.network(
+            logger, ports: sandboxOptions.published(), complete: sandboxOptions.search.apply)
         let status: Int32
         // The command has no part in it: who waits for its end must not wait for the command.
         if let fd = options.readyFD, fd > 2 { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
@@ -79,11 +80,13 @@ struct Run: ParsableCommand {
         return sandbox.reap()
     }
 
-    /// The gateway as name server, with the host's search list and options.
+    /// The gateway as name server, with the host's options, and its search list unless there is one of our own.
     private func resolvConf(_ network: NetworkConfiguration) -> String {
         let server = network.core.v4.map { "nameserver \($0.gateway)\n" } ?? ""
-        let kept = HostResolverFile.lines(keyed: ["search", "domain", "options"])
-        return server + kept.map { $0 + "\n" }.joined()
+        let domains = network.core.searchDomains
+        let search = domains.isEmpty ? "" : "search \(domains.joined(separator: " "))\n"
+        let kept = HostResolverFile.lines(keyed: domains.isEmpty ? ["search", "domain", "options"] : ["options"])
+        return server + search + kept.map { $0 + "\n" }.joined()
     }
 
     /// From here on stdin and stdout are the command's alone, so that a reader of its output sees the end when the command

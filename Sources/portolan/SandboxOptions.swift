@@ -13,6 +13,8 @@ struct SandboxOptions: ParsableArguments {
             valueName: "port"))
     var ports: [String] = []
 
+    @OptionGroup var search: SearchOption
+
     @Option(help: "The MAC address of the sandbox's interface.")
     var mac: String?
 

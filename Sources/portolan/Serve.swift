@@ -77,7 +77,8 @@ struct Serve: ParsableCommand {
     private func network(_ plan: PlannedNetwork, avoiding taken: inout [Prefix]) throws -> Network {
         let options = plan.options
         let logger = options.network.logger(named: plan.name)
-        var configuration = try options.network.network(logger, ports: try options.ports(), avoiding: taken)
+        var configuration = try options.network.network(
+            logger, ports: try options.ports(), avoiding: taken, complete: options.leases.apply)
         taken += [configuration.core.v4?.prefix, configuration.core.v6?.prefix].compactMap { $0 }
         configuration.core.hasManyStations = true
         // A machine cuts nothing, but its link does it at its edge.

@@ -76,7 +76,7 @@ import Wire
         let frame = try #require(frames.first)
         let expected: [(UInt8, [UInt8])] = [
             (1, [255, 255, 255, 0]), (3, [10, 0, 2, 1]), (6, [10, 0, 2, 1]), (26, be16(9000)), (28, [10, 0, 2, 255]),
-            (51, be32(86_400)), (54, [10, 0, 2, 1]), (58, be32(43_200)), (59, be32(75_600)),
+            (51, be32(3600)), (54, [10, 0, 2, 1]), (58, be32(1800)), (59, be32(3150)),
             (15, Array("lab.example".utf8)),
             (
                 119,
@@ -192,5 +192,101 @@ import Wire
         let message = Self.request(1)
         for length in 0..<message.count { _ = Self.send(&rig, Array(message[..<length])) }
         #expect(rig.drops(.malformedDHCP) >= 240)
+    }
+
+    // MARK: What is told to whom
+
+    static let asksForAll: [UInt8] = [1, 3, 6, 12, 15, 26, 28, 42, 66, 67, 119, 121]
+
+    /// The options of the answer to a DISCOVER with more options, and the fields `siaddr` and `file`.
+    static func told(
+        _ configuration: Configuration, _ more: [UInt8]
+    ) -> (options: [UInt8: [UInt8]], server: [UInt8], file: String) {
+        var rig = Rig(configuration)
+        var message = Self.request(1)
+        message.insert(contentsOf: more, at: 240)
+        rig.send(
+            GuestPacket.ipv4(
+                from: .anyV4, to: .broadcast, IPProtocol.udp,
+                GuestPacket.udp(
+                    from: Endpoint(address: .anyV4, port: 68), to: Endpoint(address: .broadcast, port: 67), message)))
+        guard let frame = rig.frames().first else { return ([:], [], "") }
+        let bytes = Array(frame.payload[8...])
+        var options: [UInt8: [UInt8]] = [:]
+        var at = 240
+        while at < bytes.count, bytes[at] != 255 {
+            if bytes[at] == 0 {
+                at += 1
+                continue
+            }
+            options[bytes[at], default: []] += bytes[(at + 2)..<(at + 2 + Int(bytes[at + 1]))]
+            at += 2 + Int(bytes[at + 1])
+        }
+        return (options, Array(bytes[20..<24]), String(decoding: bytes[108..<236].prefix { $0 != 0 }, as: UTF8.self))
+    }
+
+    @Test func onlyWhatIsAskedFor() {
+        var configuration = Lab.configuration()
+        configuration.leases.ntpServers = [Lab.remote4, Lab.remote6]
+        configuration.leases.hosts = [.init(mac: Lab.guestMAC, name: "web")]
+        configuration.leases.routes = [
+            DHCPv4Route(destination: Prefix(address: IPAddress(v4: 0xc0a8_0000), length: 16)!, router: Self.other)
+        ]
+        let few = Self.told(configuration, [55, 2, 1, 3]).options
+        #expect(Set(few.keys) == [1, 3, 51, 53, 54, 58, 59])
+        let all = Self.told(configuration, [55, UInt8(Self.asksForAll.count)] + Self.asksForAll).options
+        #expect(Set(all.keys) == Set(Self.asksForAll).subtracting([66, 67]).union([51, 53, 54, 58, 59]))
+        #expect(all[12] == Array("web".utf8) && all[42] == [198, 51, 100, 7])
+        // The default route is among them: a client that takes option 121 takes no option 3.
+        #expect(all[121] == [16, 192, 168, 10, 0, 2, 99, 0, 10, 0, 2, 1])
+    }
+
+    struct Boot: CustomTestStringConvertible {
+        var name: String
+        var options: [UInt8] = []
+        var file: String
+        var server: [UInt8] = [10, 0, 2, 1]
+        var testDescription: String { name }
+    }
+
+    static func option(_ code: UInt8, _ text: String) -> [UInt8] { [code, UInt8(text.utf8.count)] + Array(text.utf8) }
+    static let boots = [
+        Boot(name: "a BIOS", options: [93, 2, 0, 0], file: "undionly.kpxe"),
+        Boot(name: "UEFI", options: [93, 2, 0, 7], file: "ipxe.efi"),
+        Boot(name: "another firmware", options: [93, 2, 0, 99], file: "any"),
+        Boot(name: "who does not say", file: "any"),
+        Boot(
+            name: "iPXE, as it says it", options: option(77, "iPXE") + [93, 2, 0, 0], file: "http://10.0.2.1/go.ipxe"),
+        Boot(name: "iPXE, as RFC 3004 has it", options: option(77, "\u{4}iPXE"), file: "http://10.0.2.1/go.ipxe"),
+        Boot(name: "iPXE, by its own option", options: [175, 3, 177, 1, 1], file: "http://10.0.2.1/go.ipxe"),
+        Boot(
+            name: "UEFI by HTTP", options: [93, 2, 0, 16] + option(60, "HTTPClient:Arch:00016:UNDI:003001"),
+            file: "http://10.0.2.1/ipxe.efi"),
+    ]
+
+    @Test("boot files", arguments: boots)
+    func bootFiles(_ row: Boot) {
+        var configuration = Lab.configuration()
+        configuration.leases.boot.files = [
+            .init(architecture: .bios, name: "undionly.kpxe"), .init(architecture: nil, name: "any"),
+            .init(architecture: .efi64, name: "ipxe.efi"),
+        ]
+        configuration.leases.boot.ipxeScript = "http://10.0.2.1/go.ipxe"
+        let told = Self.told(configuration, row.options)
+        #expect(told.file == row.file && told.options[67] == Array(row.file.utf8))
+        #expect(told.server == row.server && told.options[66] == Array("10.0.2.1".utf8))
+        #expect(told.options[60] == (row.name == "UEFI by HTTP" ? Array("HTTPClient".utf8) : nil))
+        configuration.leases.boot = BootConfiguration()
+        let nothing = Self.told(configuration, row.options)
+        #expect(nothing.file == "" && nothing.server == [0, 0, 0, 0] && nothing.options[67] == nil)
+    }
+
+    @Test func amongSeveralStationsAMessageIsItsSendersOwn() {
+        var configuration = Lab.configuration()
+        configuration.hasManyStations = true
+        var rig = Rig(configuration)
+        #expect(Self.send(&rig, Self.request(1))?.type == 2)
+        #expect(Self.send(&rig, Self.request(1, mac: MACAddress(rawValue: 0x5254_0000_0099))) == nil)
+        #expect(rig.drops(.malformedDHCP) == 1)
     }
 }

@@ -65,11 +65,11 @@ import Wire
         #expect(advertise?.associations.first?.identifier == 7)
         let reply = Self.send(&rig, Self.message(3, server: Self.server, address: Lab.guest6))
         #expect(reply?.type == 7 && reply?.associations.map(\.address) == [Lab.guest6])
-        #expect(reply?.associations.map(\.validLifetime) == [86_400])
+        #expect(reply?.associations.map(\.validLifetime) == [3600])
         let renewed = Self.send(&rig, Self.message(5, server: Self.server, address: Lab.guest6))
-        #expect(renewed?.associations.map(\.validLifetime) == [86_400])
+        #expect(renewed?.associations.map(\.validLifetime) == [3600])
         let rebound = Self.send(&rig, Self.message(6, address: Lab.guest6))
-        #expect(rebound?.associations.map(\.validLifetime) == [86_400])
+        #expect(rebound?.associations.map(\.validLifetime) == [3600])
         #expect(rig.core.udp.dhcpv6.leaseCount == 1)
         let released = Self.send(&rig, Self.message(8, server: Self.server, address: Lab.guest6))
         #expect(released?.status == 0)
@@ -131,10 +131,10 @@ import Wire
         #expect(Set(reply?.associations.compactMap(\.address) ?? []).count == 3)
     }
 
-    @Test func theTableIsBounded() {
+    @Test func aStationHasSoManyAssociations() {
         var rig = Rig()
-        for number in UInt32(0)..<300 { _ = Self.send(&rig, Self.message(1, rapid: true, associations: [number])) }
-        #expect(rig.core.udp.dhcpv6.leaseCount == 256)
+        for number in UInt32(1)...40 { _ = Self.send(&rig, Self.message(1, rapid: true, associations: [number])) }
+        #expect(rig.core.udp.dhcpv6.leaseCount == 16)
         let refused = Self.send(&rig, Self.message(1, rapid: true, associations: [9999]))
         #expect(refused?.associations.map(\.statusCode) == [2])
     }
@@ -144,5 +144,36 @@ import Wire
         let message = Self.message(3, server: Self.server, address: Lab.guest6)
         for length in 0..<message.count { _ = Self.send(&rig, Array(message[..<length])) }
         #expect(rig.drops(.malformedDHCP) > 0)
+    }
+
+    @Test func onlyWhatIsAskedFor() {
+        var configuration = Lab.configuration()
+        configuration.leases.ntpServers = [Lab.remote4, Lab.remote6]
+        configuration.leases.boot.files = [.init(architecture: nil, name: "ipxe.efi")]
+        for (asked, told) in [
+            ([23] as [UInt8], [1, 2, 3, 7, 23] as Set<UInt16>), ([24, 56, 59], [1, 2, 3, 7, 24, 56, 59]),
+        ] {
+            var rig = Rig(configuration)
+            let request = Self.message(1) + [0, 6, 0, UInt8(2 * asked.count)] + asked.flatMap { [0, $0] }
+            let client = Endpoint(address: Lab.guestLinkLocal, port: 546)
+            let servers = Endpoint(address: DHCPv6.allServers, port: 547)
+            rig.send(
+                GuestPacket.ipv6(
+                    from: client.address, to: servers.address, IPProtocol.udp,
+                    GuestPacket.udp(from: client, to: servers, request)), to: MACAddress(rawValue: 0x3333_0001_0002))
+            let bytes = Array(rig.frames()[0].payload[8...])
+            var options: [UInt16: [UInt8]] = [:]
+            var at = 4
+            while at + 4 <= bytes.count {
+                let length = Int(bytes[at + 2]) << 8 | Int(bytes[at + 3])
+                options[UInt16(bytes[at]) << 8 | UInt16(bytes[at + 1])] = Array(bytes[(at + 4)..<(at + 4 + length)])
+                at += 4 + length
+            }
+            #expect(Set(options.keys) == told)
+            if let ntp = options[56] {
+                #expect(ntp == [0, 1, 0, 16, 0x20, 1, 0x0d, 0xb8] + [UInt8](repeating: 0, count: 11) + [7])
+            }
+            if let url = options[59] { #expect(String(decoding: url, as: UTF8.self) == "tftp://[fd00:2::1]/ipxe.efi") }
+        }
     }
 }

@@ -1,0 +1,121 @@
+internal import Glibc
+internal import Netstack
+internal import Wire
+
+// Leases as text, so that machines find their addresses again after a restart. A line is a lease, as in dnsmasq's file:
+//
+//   1795646400 52:54:00:12:34:56 10.0.2.2 web 0
+//   end (seconds of Unix time), MAC address, IP address, name or *, IAID (0 for IPv4)
+//
+// Empty lines and lines that begin with # say nothing. A file with any other line is not read at all: it may be somebody
+// else's. It is replaced as a whole, by a rename, so that whoever reads it, or a process that dies, finds the old or the new one.
+
+/// The file of `--lease-file`.
+struct LeaseFile {
+    struct Record: Equatable {
+        /// Seconds of Unix time.
+        var end: Int64
+        var mac: MACAddress
+        var address: IPAddress
+        var name = ""
+        var association: UInt32 = 0
+    }
+
+    /// Longer than 2,048 leases need.
+    private static let maximumBytes = 1 << 20
+    let path: String
+
+    /// The records of the file; none when it is not there.
+    func read() throws(LeaseFileUnusable) -> [Record] {
+        let fd = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard fd >= 0 else {
+            if errno == ENOENT { return [] }
+            throw LeaseFileUnusable(description: "--lease-file \(path): \(errorText(errno))")
+        }
+        defer { close(fd) }
+        var bytes = [UInt8](repeating: 0, count: Self.maximumBytes + 1)
+        var filled = 0
+        while filled < bytes.count {
+            let count = unsafe bytes.withUnsafeMutableBytes { raw in
+                unsafe Glibc.read(fd, raw.baseAddress! + filled, raw.count - filled)
+            }
+            if count < 0 { throw LeaseFileUnusable(description: "--lease-file \(path): \(errorText(errno))") }
+            if count == 0 { break }
+            filled += count
+        }
+        guard filled <= Self.maximumBytes else {
+            throw LeaseFileUnusable(description: "--lease-file \(path): too long to be a file of leases")
+        }
+        switch Self.parse(String(decoding: bytes[..<filled], as: UTF8.self)) {
+        case .records(let records): return records
+        case .bad(let line):
+            throw LeaseFileUnusable(
+                description:
+                    "--lease-file \(path): line \(line) is not a lease, such as '1795646400 52:54:00:12:34:56 10.0.2.2 web 0'; mend or remove the file"
+            )
+        }
+    }
+
+    enum Parsed: Equatable {
+        case records([Record])
+        case bad(line: Int)
+    }
+
+    static func parse(_ text: String) -> Parsed {
+        var records: [Record] = []
+        for (number, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+            .enumerated()
+        {
+            let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" || $0 == "\r" })
+            guard let first = words.first, !first.hasPrefix("#") else { continue }
+            guard words.count == 5, let end = Int64(first), end >= 0, let mac = MACAddress(words[1]),
+                !mac.isMulticast, let address = IPAddress(String(words[2])), let association = UInt32(words[4]),
+                words[3] == "*" || HostName.isLabel(String(words[3]))
+            else { return .bad(line: number + 1) }
+            records.append(
+                Record(
+                    end: end, mac: mac, address: address, name: words[3] == "*" ? "" : String(words[3]),
+                    association: association))
+        }
+        return .records(records)
+    }
+
+    static func text(_ records: [Record]) -> String {
+        var text = "# Leases of a network of Portolan: end, MAC address, IP address, name, IAID.\n"
+        for record in records.sorted(by: { $0.address < $1.address }) {
+            text += "\(record.end) \(record.mac) \(record.address) "
+            text += "\(record.name.isEmpty ? "*" : record.name) \(record.association)\n"
+        }
+        return text
+    }
+
+    func write(_ records: [Record]) throws(LeaseFileUnusable) {
+        let new = path + ".new"
+        func fail(_ fd: Int32) -> LeaseFileUnusable {
+            let code = errno
+            if fd >= 0 {
+                close(fd)
+                _ = unsafe unlink(new)
+            }
+            return LeaseFileUnusable(description: "--lease-file \(path): it cannot be written: \(errorText(code))")
+        }
+        let fd = unsafe open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard fd >= 0 else { throw fail(-1) }
+        let bytes = Array(Self.text(records).utf8)
+        var written = 0
+        while written < bytes.count {
+            let count = unsafe bytes.withUnsafeBytes { raw in
+                unsafe Glibc.write(fd, raw.baseAddress! + written, raw.count - written)
+            }
+            guard count > 0 else { throw fail(fd) }
+            written += count
+        }
+        guard unsafe rename(new, path) == 0 else { throw fail(fd) }
+        close(fd)
+    }
+}
+
+/// The file of leases cannot be read or written.
+package struct LeaseFileUnusable: Error, CustomStringConvertible {
+    package let description: String
+}
