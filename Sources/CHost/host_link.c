@@ -4,13 +4,24 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
+
+#include <linux/vm_sockets.h>
+
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
 static const int socket_types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
 
@@ -43,10 +54,74 @@ int host_link_listen(const char *path, int type) {
     return -error;
 }
 
+int host_link_listen_vsock(uint32_t port) {
+    struct sockaddr_vm name = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port};
+    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (bind(fd, (struct sockaddr *)&name, sizeof name) == 0 && listen(fd, 128) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+static int connected(int family, const void *name, socklen_t length) {
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, name, length) == 0 && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+int host_link_connect(const char *path) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof name.sun_path)
+        return -ENAMETOOLONG;
+    strcpy(name.sun_path, path);
+    return connected(AF_UNIX, &name, sizeof name);
+}
+
+int host_link_connect_vsock(uint32_t cid, uint32_t port) {
+    struct sockaddr_vm name = {.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
+    return connected(AF_VSOCK, &name, sizeof name);
+}
+
+int host_serial_open(const char *path) {
+    struct stat status;
+    if (stat(path, &status) < 0)
+        return -errno;
+    if (!S_ISCHR(status.st_mode))
+        return -ENOTTY;
+    int fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    struct termios modes;
+    // A virtio port is no terminal and has no modes.
+    if (tcgetattr(fd, &modes) == 0) {
+        cfmakeraw(&modes);
+        modes.c_cflag |= CLOCAL | CREAD;
+        modes.c_cflag &= ~CRTSCTS;
+        modes.c_iflag &= ~(IXOFF | IXANY);
+        tcsetattr(fd, TCSANOW, &modes);
+    }
+    return fd;
+}
+
 int host_link_adopt(int fd) {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
+    struct ifreq tap;
+    memset(&tap, 0, sizeof tap);
+    if (ioctl(fd, TUNGETIFF, &tap) == 0) {
+        if (!(tap.ifr_flags & IFF_TAP))
+            return -EPROTOTYPE;
+        return tap.ifr_flags & IFF_VNET_HDR ? host_link_tap_virtio : host_link_tap;
+    }
     int type = 0;
     socklen_t length = sizeof type;
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0)
@@ -121,6 +196,75 @@ ssize_t host_link_send(int fd, const struct host_link_peer *peer, const void *by
             done += 4 + iov[i].iov_len;
         if ((unsigned)n < count)
             return (ssize_t)done;
+    }
+    return (ssize_t)done;
+}
+
+void host_link_close(int fd) {
+    // Unix sockets reset a peer whose bytes nobody read; after the shutdown none can follow.
+    char rest[4096];
+    if (shutdown(fd, SHUT_RDWR) == 0)
+        while (recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0)
+            ;
+    close(fd);
+}
+
+int host_tap_open_plain(const char *name) {
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    struct ifreq request;
+    memset(&request, 0, sizeof request);
+    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    if (ioctl(fd, TUNSETIFF, &request) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+uint32_t host_tap_offloads(int fd) {
+    int header = 10;
+    if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
+        return 0;
+    // The kernel takes USO only for both families together, and since 6.2.
+    static const unsigned sets[] = {
+        TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
+        TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
+        TUN_F_CSUM,
+        0,
+    };
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
+        if (ioctl(fd, TUNSETOFFLOAD, (unsigned long)sets[i]) == 0)
+            return sets[i];
+    return 0;
+}
+
+void host_tap_carrier(int fd, int on) { ioctl(fd, TUNSETCARRIER, &on); }
+
+int host_tap_read(int fd, void *space, size_t stride, uint32_t *lengths, unsigned count) {
+    unsigned i = 0;
+    for (; i < count; i++) {
+        ssize_t n = read(fd, (char *)space + i * stride, stride);
+        if (n < 0)
+            return i > 0 ? (int)i : -errno;
+        lengths[i] = (size_t)n == stride ? UINT32_MAX : (uint32_t)n;
+    }
+    return (int)i;
+}
+
+ssize_t host_tap_write(int fd, const void *bytes, size_t length) {
+    const uint8_t *start = bytes;
+    size_t done = 0;
+    while (done + 4 <= length) {
+        uint32_t size;
+        memcpy(&size, start + done, 4);
+        size = ntohl(size);
+        // EIO: the interface is down. EINVAL: shorter than a header.
+        if (write(fd, start + done + 4, size) < 0 && errno != EIO && errno != EINVAL)
+            return done > 0 ? (ssize_t)done : -errno;
+        done += 4 + size;
     }
     return (ssize_t)done;
 }

@@ -25,11 +25,6 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
-#ifndef TUN_F_USO4
-#define TUN_F_USO4 0x20
-#define TUN_F_USO6 0x40
-#endif
-
 // glibc's fork cannot take namespace flags; the raw call leaves libc's caches alone, of which a single-threaded process has none
 // that matter.
 int host_clone(int flags) {
@@ -71,27 +66,14 @@ int host_tap_open(const char *name, uint32_t *features, int *stage) {
     memset(&request, 0, sizeof request);
     request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
     strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-    int header = 10;
     *stage = 2;
     if (ioctl(fd, TUNSETIFF, &request) < 0)
         goto failed;
     *stage = 3;
+    int header = 10;
     if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
         goto failed;
-    *stage = 4;
-    // The kernel takes USO only for both families together, and since 6.2.
-    static const unsigned sets[] = {
-        TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6,
-        TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
-        TUN_F_CSUM,
-        0,
-    };
-    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
-        if (ioctl(fd, TUNSETOFFLOAD, (unsigned long)sets[i]) == 0) {
-            *features = sets[i];
-            break;
-        }
-    }
+    *features = host_tap_offloads(fd);
     return fd;
 failed:;
     int error = errno;

@@ -70,7 +70,7 @@ struct GuestTap: ~Copyable {
         }
     }
 
-    private static func decode(_ bytes: UnsafeMutableRawPointer) -> OffloadHeader {
+    static func decode(_ bytes: UnsafeMutableRawPointer) -> OffloadHeader {
         var header = OffloadHeader()
         let flags = unsafe bytes.load(as: UInt8.self)
         let type = unsafe bytes.load(fromByteOffset: 1, as: UInt8.self)
@@ -85,7 +85,7 @@ struct GuestTap: ~Copyable {
         return header
     }
 
-    private static func encode(_ header: OffloadHeader, to bytes: UnsafeMutableRawPointer) {
+    static func encode(_ header: OffloadHeader, to bytes: UnsafeMutableRawPointer) {
         let flags: UInt8 = (header.needsChecksum ? 1 : 0) | (header.checksumValid ? 2 : 0)
         unsafe bytes.storeBytes(of: flags, as: UInt8.self)
         unsafe bytes.storeBytes(of: header.segmentation.rawValue, toByteOffset: 1, as: UInt8.self)

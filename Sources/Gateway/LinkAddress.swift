@@ -9,6 +9,15 @@ package struct LinkAddress: Equatable, Sendable {
         /// Datagrams of a VM that leaves checksums and segmentation undone without saying so (libkrun).
         case vfkit(path: String)
         case packets(path: String)
+        /// VPNKit's socket: HyperKit, RootlessKit.
+        case vmnet(path: String)
+        /// AF_VSOCK, for `portolan guest` in a VM.
+        case vsock(port: UInt32)
+        /// The Unix socket that Firecracker or Cloud Hypervisor connects to when its VM connects to a port of the host: its path ends
+        /// in `_PORT`.
+        case hybridVsock(path: String)
+        /// A serial line: a terminal device, or a Unix socket that QEMU connects to.
+        case serial(path: String)
         case stdio
         case descriptor(Int32)
     }
@@ -31,6 +40,17 @@ package struct LinkAddress: Equatable, Sendable {
         case "dgram" where isPath: place = .datagram(path: rest)
         case "vfkit" where isPath: place = .vfkit(path: rest)
         case "bess" where isPath: place = .packets(path: rest)
+        case "vmnet" where isPath: place = .vmnet(path: rest)
+        case "serial" where isPath: place = .serial(path: rest)
+        case "hybrid-vsock" where isPath:
+            guard let mark = rest.lastIndex(of: "_"), UInt32(rest[rest.index(after: mark)...]) != nil else {
+                return nil
+            }
+            place = .hybridVsock(path: rest)
+        case "vsock":
+            // VMADDR_PORT_ANY is no port.
+            guard let port = UInt32(rest), port != .max else { return nil }
+            place = .vsock(port: port)
         case "fd":
             guard let number = Int32(rest), number >= 0 else { return nil }
             place = .descriptor(number)
@@ -54,8 +74,25 @@ package struct LinkAddress: Equatable, Sendable {
     /// The socket's file, which goes when the network does.
     package var path: String? {
         switch place {
-        case .stream(let path), .datagram(let path), .vfkit(let path), .packets(let path): path
-        case .tcp, .stdio, .descriptor: nil
+        case .stream(let path), .datagram(let path), .vfkit(let path), .packets(let path), .vmnet(let path),
+            .hybridVsock(let path), .serial(let path):
+            path
+        case .tcp, .stdio, .descriptor, .vsock: nil
         }
     }
+
+    /// How frames lie in what a listener accepts.
+    var framing: LinkFraming {
+        switch place {
+        case .stream, .tcp, .descriptor: .length32
+        case .vmnet, .vsock, .hybridVsock, .stdio: .length16
+        case .serial: .serial
+        case .datagram, .vfkit, .packets: .message
+        }
+    }
+
+    /// What is wrong with an address, for a sentence that begins with the option.
+    package static let explanation =
+        "not a link, such as qemu:/run/vm.sock, dgram:PATH, vfkit:PATH, bess:PATH, vmnet:PATH, tcp://127.0.0.1:1234, vsock:1024, hybrid-vsock:PATH_1024, serial:PATH, stdio or fd:3"
+
 }

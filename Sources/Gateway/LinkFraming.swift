@@ -4,7 +4,8 @@ internal import Wire
 //
 //   length32    4 bytes big-endian, then the frame     QEMU -netdev stream and socket; libkrun and Lima by the same sockets
 //   length16    2 bytes little-endian, then the frame  VPNKit's vmnet, stdio
-//   message     a message is a frame                   QEMU -netdev dgram, vfkit, user-mode Linux
+//   serial      escaped, between flags                 serial lines; see SerialFraming.swift, which finds its own frames
+//   message     a message is a frame                   QEMU -netdev dgram, vfkit, user-mode Linux; taps
 //
 // Frames that wait to be sent lie behind their lengths, in the wire's form; those of a message link behind length32, which is
 // not sent.
@@ -12,7 +13,7 @@ internal import Wire
 // A length beyond `largest` cannot be believed and nothing after it be found: the link ends. A length of zero is skipped.
 
 enum LinkFraming: Equatable, Sendable {
-    case length32, length16, message
+    case length32, length16, serial, message
 
     /// QEMU's NET_BUFSIZE: what 64 KiB of IP packet with Ethernet, VLAN and virtio headers take.
     static let largest = 4096 + 65_536
@@ -21,7 +22,12 @@ enum LinkFraming: Equatable, Sendable {
     var prefix: Int { self == .length16 ? 2 : 4 }
 
     /// The longest frame that the length can say.
-    var limit: Int { self == .length16 ? 65_535 : Self.largest }
+    var limit: Int { self == .length16 || self == .serial ? 65_535 : Self.largest }
+
+    /// Bytes that so many frames of so many bytes together take at most.
+    func room(_ count: Int, _ total: Int) -> Int {
+        self == .serial ? count * SerialFraming.room(0) + 2 * total : count * prefix + total
+    }
 
     func write(_ length: Int, to span: inout MutableRawSpan, at offset: Int) {
         if self == .length16 {

@@ -20,7 +20,7 @@ internal import Wire
 /// A link to one virtual machine. Owns its descriptor.
 @safe
 final class MachineLink {
-    enum Kind { case stream, packets, datagram }
+    enum Kind { case stream, packets, datagram, tap }
 
     /// What happened to frames and framing. `lost`: the machine's socket was full.
     struct Counters: Equatable {
@@ -29,6 +29,10 @@ final class MachineLink {
         var lost = 0
         var empty = 0
         var oversized = 0
+        /// Noise on a serial line.
+        var damaged = 0
+        /// It did not introduce itself as its link's protocol asks, or not in time.
+        var unintroduced = 0
         /// The peer went in the middle of a frame.
         var truncated = 0
         /// Sent with the MAC address of the gateway or of another machine.
@@ -42,6 +46,18 @@ final class MachineLink {
     let framing: LinkFraming
     /// Its peer leaves checksums and segmentation undone.
     let trustsChecksums: Bool
+    /// The longest frame that it takes.
+    let limit: Int
+    /// Where it is in its introduction; nil when frames pass.
+    var handshake: VmnetHandshake?
+    /// By when it has to have introduced itself, once the turn has ended.
+    var introducesUntil = Instant.never
+    /// The MAC address that it was given.
+    var mac: MACAddress?
+    /// It is not sent what is for many: it has not introduced itself, or the same machine has connected again since.
+    var isQuiet = false
+    /// A tap with virtio headers: what it leaves to us and takes from us, and its frames' own headers.
+    let offloads: TapOffloads?
     /// Its place among the addresses to listen on.
     let origin: Int
     private let poll: Poll
@@ -65,7 +81,8 @@ final class MachineLink {
 
     init(
         loop: EventLoop, fd: Int32, writeFD: Int32? = nil, kind: Kind, framing: LinkFraming,
-        trustsChecksums: Bool = false, origin: Int, context: UnsafeMutableRawPointer, token: UInt64,
+        trustsChecksums: Bool = false, limit: Int, handshake: VmnetHandshake? = nil, offloads: TapOffloads? = nil,
+        origin: Int, context: UnsafeMutableRawPointer, token: UInt64,
         callback: PollCallback
     ) throws {
         self.fd = fd
@@ -73,6 +90,10 @@ final class MachineLink {
         self.framing = framing
         self.trustsChecksums = trustsChecksums
         self.origin = origin
+        self.limit = limit
+        self.handshake = handshake
+        self.offloads = offloads
+        isQuiet = handshake != nil
         self.writeFD = writeFD ?? fd
         if let writeFD, writeFD != fd {
             writePoll = try unsafe Poll(loop: loop, fd: writeFD, context: context, token: token, callback: callback)
@@ -80,7 +101,7 @@ final class MachineLink {
             writePoll = nil
         }
         poll = try unsafe Poll(loop: loop, fd: fd, context: context, token: token, callback: callback)
-        host_link_buffers(fd)
+        if kind != .tap { host_link_buffers(fd) }
     }
 
     func start() { poll.start(.readable) }
@@ -88,7 +109,7 @@ final class MachineLink {
     func close() {
         poll.close()
         writePoll?.close()
-        Glibc.close(fd)
+        host_link_close(fd)
         if writeFD != fd { Glibc.close(writeFD) }
         if !partial.isEmpty { counters.truncated += 1 }
         partial = []
@@ -137,6 +158,7 @@ final class MachineLink {
             let rest = bytes.extracting(taken..<bytes.byteCount)
             let count = unsafe rest.withUnsafeBytes { raw -> Int in
                 guard kind != .stream else { return unsafe host_write(writeFD, raw.baseAddress, raw.count) }
+                guard kind != .tap else { return unsafe host_tap_write(fd, raw.baseAddress, raw.count) }
                 guard kind == .datagram else {
                     return unsafe host_link_send(fd, nil, raw.baseAddress, raw.count)
                 }
@@ -185,6 +207,11 @@ final class MachineLink {
     func read(
         into space: UnsafeMutableRawPointer, size: Int, stride: Int, lengths: UnsafeMutablePointer<UInt32>, count: Int
     ) -> Read {
+        if kind == .tap {
+            let frames = unsafe Int(host_tap_read(fd, space, stride, lengths, UInt32(count)))
+            if frames > 0 { return .messages(frames) }
+            return frames == -Int(EAGAIN) || frames == -Int(EINTR) ? .nothing : .ended
+        }
         guard kind == .stream else {
             var sender = host_link_peer()
             var messages = unsafe Int(host_receive_many(fd, space, stride, lengths, UInt32(count), &sender))

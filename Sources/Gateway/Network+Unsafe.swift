@@ -92,6 +92,8 @@ package final class Network {
         timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
         unsafe box.pointee = Unmanaged.passUnretained(self)
         try leases.restore { core.restore($0, at: now, outside: &sockets) }
+        machines?.reserve = { [unowned self] address, mac in core.reserve(address, for: mac, at: now, outside: &sockets)
+        }
     }
 
     deinit { unsafe box.deallocate() }

@@ -15,8 +15,17 @@ extension VirtualSwitch {
             throw LinkUnavailable(address, errno: -fd)
         }
         switch address.place {
-        case .stream(let path):
+        case .stream(let path), .vmnet(let path), .hybridVsock(let path):
             try unsafe listen(address, check(host_link_listen(path, Int32(host_link_stream))), .stream)
+        case .vsock(let port):
+            try listen(address, check(host_link_listen_vsock(port)), .stream)
+        case .serial(let path):
+            let fd = unsafe host_serial_open(path)
+            if fd >= 0 {
+                try add(fd, .stream, .serial, origin: index)
+            } else {
+                try unsafe listen(address, check(host_link_listen(path, Int32(host_link_stream))), .stream)
+            }
         case .packets(let path):
             try unsafe listen(address, check(host_link_listen(path, Int32(host_link_packets))), .packets)
         case .tcp(let endpoint):
@@ -41,6 +50,11 @@ extension VirtualSwitch {
             try add(input, writeFD: output, .stream, .length16, origin: index)
         case .descriptor(let fd):
             let type = try check(host_link_adopt(fd))
+            if type == host_link_tap || type == host_link_tap_virtio {
+                let offloads = type == host_link_tap_virtio ? TapOffloads(fd: fd) : nil
+                try add(fd, .tap, .message, offloads: offloads, origin: index)
+                return
+            }
             let kind: MachineLink.Kind = type == 0 ? .stream : type == 1 ? .datagram : .packets
             // A connected datagram socket (socketpair) has its peer already.
             try add(fd, kind == .datagram ? .packets : kind, kind == .stream ? .length32 : .message, origin: index)
@@ -77,7 +91,7 @@ extension VirtualSwitch {
             }
             do {
                 let origin = addresses.firstIndex(of: listener.address) ?? 0
-                let port = try add(fd, listener.kind, listener.kind == .stream ? .length32 : .message, origin: origin)
+                let port = try add(fd, listener.kind, listener.address.framing, origin: origin)
                 links[port]?.start()
                 logger.notice("a machine has come on \(listener.address.text)")
             } catch {
@@ -93,13 +107,21 @@ package struct LinkUnavailable: Error, CustomStringConvertible {
 
     init(description: String) { self.description = description }
 
+    private static func isVsock(_ address: LinkAddress) -> Bool {
+        if case .vsock = address.place { true } else { false }
+    }
+
     init(_ address: LinkAddress, errno code: Int32) {
         let text = "--listen \(address.text)"
         switch code {
         case EADDRINUSE: description = "\(text): the socket is in use, or something else has this name"
         case ENAMETOOLONG: description = "\(text): a socket's path has at most 107 bytes"
         case EBADF: description = "\(text): there is no such descriptor"
-        case ENOTSOCK, EPROTONOSUPPORT: description = "\(text): not a stream, datagram or packet socket"
+        case ENOTSOCK, EPROTONOSUPPORT: description = "\(text): not a tap, nor a stream, datagram or packet socket"
+        case EPROTOTYPE:
+            description = "\(text): a tun device, which has IP packets; frames come from one opened with IFF_TAP"
+        case EAFNOSUPPORT where Self.isVsock(address), ENODEV where Self.isVsock(address):
+            description = "\(text): this kernel has no AF_VSOCK: load the module with 'modprobe vhost_vsock'"
         default: description = "\(text): \(errorText(code))"
         }
     }

@@ -28,6 +28,8 @@ internal import Wire
 final class VirtualSwitch {
     static let maximumPorts = 1024
     private static let batchSize = 256 * 1024
+    /// Room behind the batch for a frame that has yet to be escaped or cut.
+    private static let scratchSize = LinkFraming.largest
     private static let readSize = 256 * 1024
     private static let messages = 64
 
@@ -43,15 +45,19 @@ final class VirtualSwitch {
     let callback: PollCallback
     private let gatewayMAC: MACAddress
     private let isolates: Bool
-    private let mtu: Int
+    let mtu: Int
     let logger: Logger
     let addresses: [LinkAddress]
     var listeners: [Listener] = []
     private(set) var links: [MachineLink?] = []
     var spare = SpareDescriptor(isNeeded: true)
-    private var stations: StationTable
+    var stations: StationTable
     /// Which of them has which IP address.
     var bindings: AddressBindings
+    /// Ports of machines that have not introduced themselves.
+    var introducing: [Int] = []
+    /// Keeps an IPv4 address for a station. False when it is not to be had.
+    var reserve: ((IPAddress, MACAddress) -> Bool)?
     /// Ports of datagram sockets with a backlog.
     private var retrying: [Int] = []
 
@@ -60,15 +66,17 @@ final class VirtualSwitch {
     private var batchPort = -1
 
     // The read in hand.
-    private let space: UnsafeMutableRawPointer
+    let space: UnsafeMutableRawPointer
     private let spaceSize: Int
     private let lengths: UnsafeMutablePointer<UInt32>
     private var readPort = -1
-    private var readEnd = 0
-    private var readAt = 0
+    private(set) var readEnd = 0
+    var readAt = 0
     private var readCount = 0
     /// A frame of the read that came after one that it did not continue.
     private var waiting: Range<Int>?
+    /// What a tap's kernel left to us of the frame in hand.
+    private var given = OffloadHeader()
     /// What goes with the frame that `next` gave.
     private(set) var offload = OffloadHeader()
     /// A capture shows frames as they came.
@@ -89,7 +97,7 @@ final class VirtualSwitch {
         self.logger = logger
         stations = StationTable(ports: Self.maximumPorts, seed: seed)
         bindings = AddressBindings(configuration, ports: Self.maximumPorts, seed: seed)
-        unsafe batch = .allocate(byteCount: Self.batchSize, alignment: 64)
+        unsafe batch = .allocate(byteCount: Self.batchSize + Self.scratchSize, alignment: 64)
         // Room for a message of 64 KiB each: pages that none reached are not resident.
         spaceSize = max(Self.readSize, Self.messages * Self.stride(mtu, trusting: true))
         unsafe space = .allocate(byteCount: spaceSize, alignment: 64)
@@ -113,20 +121,29 @@ final class VirtualSwitch {
         trusting ? LinkFraming.largest : max(2048, (mtu + 64 + 63) & ~63)
     }
 
+    private func stride(of link: MachineLink) -> Int {
+        Self.stride(mtu, trusting: link.trustsChecksums || link.offloads != nil)
+    }
+
     @discardableResult
     func add(
         _ fd: Int32, writeFD: Int32? = nil, _ kind: MachineLink.Kind, _ framing: LinkFraming,
-        trustsChecksums: Bool = false, origin: Int
+        trustsChecksums: Bool = false, offloads: TapOffloads? = nil, origin: Int
     ) throws -> Int {
         let port = links.firstIndex { $0 == nil } ?? links.count
+        var introduces = false
+        if case .vmnet = addresses[origin].place { introduces = true }
         do {
             guard port < Self.maximumPorts else {
                 throw LinkUnavailable(description: "no port left for another machine")
             }
             let link = try unsafe MachineLink(
                 loop: loop, fd: fd, writeFD: writeFD, kind: kind, framing: framing, trustsChecksums: trustsChecksums,
-                origin: origin, context: context, token: LinkEvent.link(port).token, callback: callback)
+                limit: introduces ? VmnetHandshake.largestFrame(mtu: mtu) : framing.limit,
+                handshake: introduces ? .introduction : nil, offloads: offloads, origin: origin, context: context,
+                token: LinkEvent.link(port).token, callback: callback)
             if port == links.count { links.append(link) } else { links[port] = link }
+            if introduces { introducing.append(port) }
         } catch {
             Glibc.close(fd)
             if let writeFD { Glibc.close(writeFD) }
@@ -147,10 +164,10 @@ final class VirtualSwitch {
         }
         for link in links { link?.close() }
         for address in addresses {
-            // What could not be opened is somebody else's.
+            // What could not be opened is somebody else's, and so is a terminal.
             let isOpen =
                 listeners.contains { $0.address == address }
-                || links.contains { $0.map { addresses[$0.origin] == address } ?? false }
+                || links.contains { $0.map { $0.kind == .datagram && addresses[$0.origin] == address } ?? false }
             if isOpen, let path = address.path { _ = unsafe unlink(path) }
         }
         listeners = []
@@ -161,9 +178,11 @@ final class VirtualSwitch {
     // MARK: Machines come and go
 
     /// The link is gone; a datagram socket goes on, its machine may come back.
-    private func end(_ port: Int) {
+    func end(_ port: Int) {
         guard let link = links[port] else { return }
         if batchPort == port { batchFill = 0 }
+        if readPort == port { readPort = -1 }
+        if link.handshake != nil, link.counters.unintroduced == 0 { link.counters.unintroduced = 1 }
         link.close()
         links[port] = nil
         stations.forget(port: port)
@@ -171,6 +190,7 @@ final class VirtualSwitch {
         let text = addresses[link.origin].text
         logger.notice("the machine on \(text) has gone")
         logger.debug("its frames: \(link.counters)")
+        if let mac = link.mac, !link.isQuiet { giveBack(mac) }
     }
 
     /// Every link that there was cannot come back: stdio and inherited descriptors alone, and they have ended.
@@ -191,7 +211,7 @@ final class VirtualSwitch {
 
     private func flood(_ offload: OffloadHeader, _ header: RawSpan, _ payload: RawSpan, except source: Int) {
         for port in links.indices where port != source {
-            guard let link = links[port] else { continue }
+            guard let link = links[port], !link.isQuiet else { continue }
             if !put(offload, header, payload, port, link) { link.counters.lost += 1 }
         }
     }
@@ -202,7 +222,8 @@ final class VirtualSwitch {
     ) -> Bool {
         let cutter = SegmentCutter(offload, header: header, payload: payload)
         let framing = link.framing
-        let needed = cutter.totalLength + cutter.count * framing.prefix
+        let needed = framing.room(cutter.count, cutter.totalLength)
+        if let tap = link.offloads { return put(offload, header, payload, cutter, link, tap) }
         if batchPort != port || batchFill + needed > Self.batchSize { flush() }
         guard !link.isBusy else { return false }
         guard needed <= Self.batchSize else {
@@ -214,14 +235,54 @@ final class VirtualSwitch {
         var span = unsafe MutableRawSpan(_unsafeStart: batch, byteCount: Self.batchSize)
         for index in 0..<cutter.count {
             let length = cutter.length(of: index)
-            guard length <= framing.limit else {
+            guard length <= link.limit else {
                 link.counters.lost += 1
+                continue
+            }
+            link.counters.sent += 1
+            if framing == .serial {
+                batchFill += putSerial(cutter, index, length, &span)
                 continue
             }
             framing.write(length, to: &span, at: batchFill)
             cutter.write(index, to: &span, at: batchFill + framing.prefix)
             batchFill += framing.prefix + length
-            link.counters.sent += 1
+        }
+        return true
+    }
+
+    /// Escapes a frame into the batch.
+    private func putSerial(_ cutter: borrowing SegmentCutter, _ index: Int, _ length: Int, _ span: inout MutableRawSpan)
+        -> Int
+    {
+        var scratch = unsafe MutableRawSpan(_unsafeStart: batch + Self.batchSize, byteCount: Self.scratchSize)
+        cutter.write(index, to: &scratch, at: 0)
+        return SerialFraming.write(scratch.bytes.extracting(0..<length), to: &span, at: batchFill)
+    }
+
+    /// Hands a frame to a tap with virtio headers, whole if its kernel can cut it.
+    private func put(
+        _ offload: OffloadHeader, _ header: RawSpan, _ payload: RawSpan, _ cutter: borrowing SegmentCutter,
+        _ link: MachineLink, _ tap: TapOffloads
+    ) -> Bool {
+        if cutter.count == 1 || offload.segmentation != .udp || tap.cutsDatagrams {
+            if tap.write(link.fd, offload, header: header, payload: payload) {
+                link.counters.sent += 1
+            } else {
+                link.counters.lost += 1
+            }
+            return true
+        }
+        for index in 0..<cutter.count {
+            let length = cutter.length(of: index)
+            guard length <= Self.scratchSize else { break }
+            var scratch = unsafe MutableRawSpan(_unsafeStart: batch + Self.batchSize, byteCount: Self.scratchSize)
+            cutter.write(index, to: &scratch, at: 0)
+            if tap.write(link.fd, OffloadHeader(), header: scratch.bytes.extracting(0..<length), payload: RawSpan()) {
+                link.counters.sent += 1
+            } else {
+                link.counters.lost += 1
+            }
         }
         return true
     }
@@ -245,8 +306,8 @@ final class VirtualSwitch {
     /// - Returns: when `retry` is due.
     func endTurn(at now: Instant) -> Instant {
         flush()
-        guard !retrying.isEmpty else { return .never }
-        var next = Instant.never
+        var next = introducing.isEmpty ? .never : endIntroductions(at: now)
+        guard !retrying.isEmpty else { return next }
         retrying.removeAll { port in
             guard let link = links[port], link.isBusy else { return true }
             if link.retryAt == .never { link.armRetry(at: now) }
@@ -283,7 +344,7 @@ final class VirtualSwitch {
         readAt = 0
         waiting = nil
         guard port < links.count, let link = links[port] else { return }
-        let stride = Self.stride(mtu, trusting: link.trustsChecksums)
+        let stride = stride(of: link)
         let outcome = unsafe link.read(
             into: space, size: Self.readSize, stride: stride, lengths: lengths, count: Self.messages)
         switch outcome {
@@ -315,6 +376,10 @@ final class VirtualSwitch {
 
     /// Joins to a frame for the core what comes next on its link, while it continues it. Sets `offload`.
     private func join(_ range: Range<Int>, _ link: MachineLink) -> Range<Int> {
+        if link.offloads != nil {
+            offload = given
+            return range
+        }
         var bytes = unsafe MutableRawSpan(_unsafeStart: space, byteCount: spaceSize)
         guard joins, var joiner = SegmentJoiner(range, in: bytes.bytes, isTrusted: link.trustsChecksums) else {
             offload = OffloadHeader()
@@ -345,6 +410,8 @@ final class VirtualSwitch {
             return range
         }
         if link.kind != .stream { return nextMessage(link) }
+        if link.handshake != nil, !introduce(link, readPort) { return nil }
+        if link.framing == .serial { return nextSerial(link) }
         let bytes = unsafe RawSpan(_unsafeStart: space, byteCount: readEnd)
         while true {
             switch link.framing.next(in: bytes, at: readAt) {
@@ -367,15 +434,43 @@ final class VirtualSwitch {
         }
     }
 
+    /// The next frame of a serial line, which is unescaped where it lies. Noise is skipped; without end it is not kept.
+    private func nextSerial(_ link: MachineLink) -> Range<Int>? {
+        var bytes = unsafe MutableRawSpan(_unsafeStart: space, byteCount: readEnd)
+        while true {
+            switch SerialFraming.next(in: &bytes, from: readAt, to: readEnd) {
+            case .frame(let range, let next):
+                readAt = next
+                return range
+            case .empty(let next): readAt = next
+            case .damaged(let next):
+                link.counters.damaged += 1
+                readAt = next
+            case .more:
+                if readEnd - readAt > SerialFraming.room(link.limit) {
+                    link.counters.damaged += 1
+                    readAt = readEnd
+                }
+                link.keep(bytes.bytes.extracting(readAt..<readEnd))
+                return nil
+            }
+        }
+    }
+
     private func nextMessage(_ link: MachineLink) -> Range<Int>? {
-        let stride = Self.stride(mtu, trusting: link.trustsChecksums)
+        let stride = stride(of: link)
         while readAt < readCount {
-            let length = unsafe Int(lengths[readAt])
-            let start = readAt * stride
+            var length = unsafe Int(lengths[readAt])
+            var start = readAt * stride
             readAt += 1
             if length == Int(UInt32.max) {
                 link.counters.oversized += 1
                 continue
+            }
+            if link.offloads != nil, length >= GuestTap.offloadLength {
+                unsafe given = GuestTap.decode(space + start)
+                start += GuestTap.offloadLength
+                length -= GuestTap.offloadLength
             }
             // "VFKT" introduces some peers of vfkit links; like any other shred of a frame it is of no further use.
             if length < EthernetHeader.length {
@@ -406,12 +501,19 @@ final class VirtualSwitch {
         let destination = ethernet.destination
         if destination == gatewayMAC { return true }
         if isolates { return destination.isMulticast }
-        if !destination.isMulticast, let other = stations.port(of: destination) {
-            guard other != port, let target = links[other] else { return false }
-            if !put(OffloadHeader(), frame, RawSpan(), other, target) { target.counters.lost += 1 }
+        let offload = link.offloads == nil ? OffloadHeader() : given
+        guard let split = SuperFrame.headerLength(frame, offload) else {
+            link.counters.lost += 1
             return false
         }
-        flood(OffloadHeader(), frame, RawSpan(), except: port)
+        let header = frame.extracting(0..<split)
+        let payload = frame.extracting(split..<frame.byteCount)
+        if !destination.isMulticast, let other = stations.port(of: destination) {
+            guard other != port, let target = links[other] else { return false }
+            if !put(offload, header, payload, other, target) { target.counters.lost += 1 }
+            return false
+        }
+        flood(offload, header, payload, except: port)
         return destination.isMulticast
     }
 }

@@ -9,7 +9,7 @@ struct MachineOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Where machines hand over frames: qemu:PATH, dgram:PATH, vfkit:PATH, bess:PATH, tcp://127.0.0.1:PORT, stdio or fd:N. Repeatable.",
+            "Where machines hand over frames: qemu:PATH, dgram:PATH, vfkit:PATH, bess:PATH, vmnet:PATH, tcp://127.0.0.1:PORT, vsock:PORT, hybrid-vsock:PATH_PORT, serial:PATH, stdio or fd:N. Repeatable.",
             valueName: "link"))
     var listen: [String] = []
 
@@ -26,7 +26,7 @@ struct MachineOptions: ParsableArguments {
     func validate() throws {
         for text in listen where LinkAddress(text) == nil {
             throw ValidationError(
-                "--listen \(text): not a link, such as qemu:/run/vm.sock, dgram:PATH, vfkit:PATH, bess:PATH, tcp://127.0.0.1:1234, stdio or fd:3"
+                "--listen \(text): \(LinkAddress.explanation)"
             )
         }
         _ = try ports()

@@ -59,7 +59,9 @@ import Wire
         ("qemu:/run/a b.sock", LinkAddress.Place.stream(path: "/run/a b.sock")),
         ("qemu:relative", .stream(path: "relative")),
         ("dgram:/x", .datagram(path: "/x")), ("vfkit:/x:y", .vfkit(path: "/x:y")), ("bess:/x", .packets(path: "/x")),
-        ("stdio", .stdio), ("fd:7", .descriptor(7)),
+        ("stdio", .stdio), ("fd:7", .descriptor(7)), ("vmnet:/x", .vmnet(path: "/x")),
+        ("vsock:1024", .vsock(port: 1024)),
+        ("hybrid-vsock:/x_y_1024", .hybridVsock(path: "/x_y_1024")), ("serial:/dev/pts/3", .serial(path: "/dev/pts/3")),
         ("tcp://127.0.0.1:80", .tcp(Endpoint(address: IPAddress(v4: 0x7f00_0001), port: 80))),
         ("tcp://[::1]:65535", .tcp(Endpoint(address: IPAddress(hi: 0, lo: 1), port: 65_535))),
     ])
@@ -70,7 +72,8 @@ import Wire
     @Test(arguments: [
         "", "qemu", "qemu:", "stdio:", "fd:", "fd:-1", "fd:x", "tcp:127.0.0.1:1", "tcp://localhost:1",
         "tcp://127.0.0.1", "tcp://127.0.0.1:0",
-        "tcp://127.0.0.1:65536", "vsock:1", "qemu:a\0b",
+        "tcp://127.0.0.1:65536", "vsock:", "vsock:4294967295", "vsock:2:1", "hybrid-vsock:/x", "hybrid-vsock:/x_",
+        "vmnet:", "qemu:a\0b",
     ])
     func isNone(text: String) {
         #expect(LinkAddress(text) == nil)

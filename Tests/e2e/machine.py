@@ -2,7 +2,8 @@
 
     machine.py LINK NAME    makes a network namespace with a tap `eth0` for itself and relays the tap's frames; prints `ready`
 
-LINK is qemu:PATH, tcp://ADDR:PORT, dgram:PATH, vfkit:PATH (which says VFKT first), bess:PATH or stdio. The kernel of the namespace
+LINK is qemu:PATH, tcp://ADDR:PORT, dgram:PATH, vfkit:PATH (which says VFKT first), bess:PATH, vmnet:PATH (which introduces itself with a UUID made
+of NAME and takes the MAC address it is given), hybrid-vsock:PATH, serial:PATH or stdio. The kernel of the namespace
 does what a guest's would, but knows no offloads, like a guest behind QEMU's stream link. It ends when the link does, and says why.
 """
 
@@ -14,6 +15,8 @@ import select
 import socket
 import struct
 import sys
+import uuid
+import zlib
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 2, 0x1000
 
@@ -59,6 +62,38 @@ class Stream:
         return frames
 
 
+class Serial(Stream):
+    """HDLC-like framing (RFC 1662) with FCS-32. Before its first frame it says what a booting machine's console would."""
+
+    def __init__(self, fd):
+        super().__init__(fd, fd, "")
+        os.write(fd, b"[    0.000000] Linux version 6.1 ~}\r\nlogin: ~~")
+
+    def send(self, frame):
+        data = frame + struct.pack("<I", zlib.crc32(frame))
+        for byte in (b"}", b"~", b"\x11", b"\x13"):
+            data = data.replace(byte, b"}" + bytes([byte[0] ^ 0x20]))
+        data = b"~" + data + b"~"
+        while data:
+            try:
+                data = data[os.write(self.write, data):]
+            except BlockingIOError:
+                select.select([], [self.write], [])
+
+    def receive(self):
+        data = os.read(self.read, 1 << 18)
+        if not data:
+            raise EOFError
+        *pieces, self.held = (self.held + data).split(b"~")
+        frames = []
+        for piece in pieces:
+            parts = piece.split(b"}")
+            piece = parts[0] + b"".join(bytes([part[0] ^ 0x20]) + part[1:] for part in parts[1:])
+            if len(piece) > 4 and zlib.crc32(piece[:-4]) == struct.unpack("<I", piece[-4:])[0]:
+                frames.append(piece[:-4])
+        return frames
+
+
 class Messages:
     def __init__(self, s):
         self.s = s
@@ -95,6 +130,17 @@ def connect(link, name):
         s = socket.create_connection((host.strip("[]"), int(port)))
         connect.kept = s
         return Stream(s.fileno(), s.fileno(), ">I")
+    if kind in ("vmnet", "hybrid-vsock", "serial"):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(rest)
+        connect.kept = s
+        if kind == "vmnet":
+            s.sendall(b"VMN3T" + struct.pack("<I", 22) + bytes(40))
+            s.recv(49, socket.MSG_WAITALL)
+            s.sendall(struct.pack("<B36sI", 1, str(uuid.uuid5(uuid.NAMESPACE_DNS, name)).encode(), 0))
+            connect.mac = s.recv(258, socket.MSG_WAITALL)[5:11].hex(":")
+        s.setblocking(False)
+        return Serial(s.fileno()) if kind == "serial" else Stream(s.fileno(), s.fileno(), "<H")
     types = {"qemu": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "vfkit": socket.SOCK_DGRAM, "bess": socket.SOCK_SEQPACKET}
     s = socket.socket(socket.AF_UNIX, types[kind])
     connect.kept = s
@@ -115,7 +161,7 @@ def main(link, name):
     peer = connect(link, name)
     if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) != 0:  # CLONE_NEWNET, once the socket is there
         raise OSError(ctypes.get_errno(), "unshare")
-    tap = open_tap("eth0", mac)
+    tap = open_tap("eth0", getattr(connect, "mac", mac))
     print("ready", file=sys.stderr if link == "stdio" else sys.stdout, flush=True)
     try:
         while True:

@@ -12,7 +12,7 @@ from lab import HOST4, PYTHON, SERVER4, SERVER6, rests, until
 from support import EndToEnd, GATEWAY4, GATEWAY6, PRELUDE
 
 MACHINE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "machine.py")
-LINKS = ("qemu", "tcp", "dgram", "vfkit", "bess")
+LINKS = ("qemu", "tcp", "dgram", "vfkit", "bess", "vmnet", "hybrid-vsock", "serial")
 
 
 class Machine:
@@ -63,13 +63,15 @@ class Machines(EndToEnd):
         self.not_the_standin("the stand-in has no such command")
 
     def path(self, name):
-        path = self.lab.path(f"{name}-{os.getpid()}.sock")
+        path = self.lab.path(f"{name}-{os.getpid()}.sock" + ("_1024" if name == "hybrid-vsock" else ""))
         if os.path.exists(path):
             os.unlink(path)
         return path
 
     def link(self, kind):
-        return "tcp://127.0.0.1:15001" if kind == "tcp" else f"{kind}:{self.path(kind)}"
+        if kind == "tcp":
+            return "tcp://127.0.0.1:15001"
+        return f"{kind}:{self.path(kind)}"
 
     def serve(self, *links, options=(), **keywords):
         ready, signal_fd = os.pipe()
