@@ -46,10 +46,12 @@ let package = Package(
         module("Yaml", ["CYaml"]),
         module("Sandbox", ["Wire", "CHost", log]),
         module("Gateway", ["Netstack", "Resolver", "Wire", "Uv", "Capture", "CHost", log]),
+        // The agent inside a virtual machine.
+        module("Agent", ["Gateway", "Wire", "CHost", log]),
         // Test support: virtual clock, lossy wires, scripted peers, what the fuzzers drive.
         module("Simnet", ["Netstack", "Resolver", "Wire"]),
         .executableTarget(
-            name: "portolan", dependencies: ["Gateway", "Sandbox", "Wire", "Yaml", log, arguments], swiftSettings: rules
+            name: "portolan", dependencies: ["Agent", "Gateway", "Sandbox", "Wire", "Yaml", log, arguments], swiftSettings: rules
         ),
         // Fixed frames through the core, for scripts/count-instructions.
         .executableTarget(
@@ -62,6 +64,7 @@ let package = Package(
         tests("CaptureTests", ["Capture", "Wire"]),
         tests("UvTests", ["Uv"]),
         tests("YamlTests", ["Yaml"]),
+        tests("AgentTests", ["Agent", "Wire"]),
         tests("SandboxTests", ["Sandbox", "Wire", "CHost"]),
         tests("GatewayTests", ["Gateway", "Netstack", "Resolver", "Wire", "Uv", "CHost"]),
     ]

@@ -90,6 +90,17 @@ int host_link_connect_vsock(uint32_t cid, uint32_t port) {
     return connected(AF_VSOCK, &name, sizeof name);
 }
 
+uint32_t host_vsock_cid(void) {
+    uint32_t cid = VMADDR_CID_ANY;
+    int fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return cid;
+    if (ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0)
+        cid = VMADDR_CID_ANY;
+    close(fd);
+    return cid;
+}
+
 int host_serial_open(const char *path) {
     struct stat status;
     if (stat(path, &status) < 0)

@@ -12,24 +12,24 @@ internal import Wire
 //
 // A length beyond `largest` cannot be believed and nothing after it be found: the link ends. A length of zero is skipped.
 
-enum LinkFraming: Equatable, Sendable {
+package enum LinkFraming: Equatable, Sendable {
     case length32, length16, serial, message
 
     /// QEMU's NET_BUFSIZE: what 64 KiB of IP packet with Ethernet, VLAN and virtio headers take.
-    static let largest = 4096 + 65_536
+    package static let largest = 4096 + 65_536
 
     /// Bytes in front of a frame.
-    var prefix: Int { self == .length16 ? 2 : 4 }
+    package var prefix: Int { self == .length16 ? 2 : 4 }
 
     /// The longest frame that the length can say.
-    var limit: Int { self == .length16 || self == .serial ? 65_535 : Self.largest }
+    package var limit: Int { self == .length16 || self == .serial ? 65_535 : Self.largest }
 
     /// Bytes that so many frames of so many bytes together take at most.
-    func room(_ count: Int, _ total: Int) -> Int {
+    package func room(_ count: Int, _ total: Int) -> Int {
         self == .serial ? count * SerialFraming.room(0) + 2 * total : count * prefix + total
     }
 
-    func write(_ length: Int, to span: inout MutableRawSpan, at offset: Int) {
+    package func write(_ length: Int, to span: inout MutableRawSpan, at offset: Int) {
         if self == .length16 {
             span.store(u16: UInt16(truncatingIfNeeded: length).byteSwapped, at: offset)
         } else {
@@ -37,10 +37,10 @@ enum LinkFraming: Equatable, Sendable {
         }
     }
 
-    enum Next: Equatable { case frame(Range<Int>), empty(next: Int), more, bad }
+    package enum Next: Equatable { case frame(Range<Int>), empty(next: Int), more, bad }
 
     /// The frame whose length is at `offset`.
-    func next(in bytes: RawSpan, at offset: Int) -> Next {
+    package func next(in bytes: RawSpan, at offset: Int) -> Next {
         guard bytes.byteCount - offset >= prefix else { return .more }
         let length = self == .length16 ? Int(bytes.u16(at: offset).byteSwapped) : Int(bytes.u32(at: offset))
         guard length <= limit else { return .bad }

@@ -7,5 +7,5 @@ struct Portolan: ParsableCommand {
         commandName: "portolan",
         abstract: "Network for sandboxes, without root: a TCP/IP stack between their tap and the host's sockets.",
         version: "portolan \(version)",
-        subcommands: [Run.self, Attach.self, Serve.self])
+        subcommands: [Run.self, Attach.self, Serve.self, Guest.self])
 }

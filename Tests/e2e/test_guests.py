@@ -15,13 +15,14 @@ IMAGE = os.path.join(ROOT, ".build", "guest")
 class Guest:
     """A running guest and what it has said on its console."""
 
-    def __init__(self, test, netdev, mac="52:54:00:12:34:56"):
+    def __init__(self, test, netdev, mac="52:54:00:12:34:56", devices=(), initramfs=f"{IMAGE}/initramfs", words=""):
         self.said, self.lines = {}, []
         command = [
-            servers.program("qemu-system-x86_64"), "-M", "q35", "-accel", "tcg", "-m", "192", "-nodefaults", "-no-user-config", "-display", "none",
-            "-serial", "stdio", "-no-reboot", "-kernel", f"{IMAGE}/vmlinuz", "-initrd", f"{IMAGE}/initramfs", "-append",
-            f"console=ttyS0 quiet panic=-1 portolan.server4={SERVER4} portolan.server6={SERVER6} portolan.name=server.lab.test",
-            "-netdev", netdev, "-device", f"virtio-net-pci,netdev=n,mac={mac},romfile="]
+            servers.program("qemu-system-x86_64"), "-M", "q35", "-accel", "tcg", "-m", "384" if words else "192", "-nodefaults", "-no-user-config", "-display", "none",
+            "-serial", "stdio", "-no-reboot", "-kernel", f"{IMAGE}/vmlinuz", "-initrd", initramfs, "-append",
+            f"console=ttyS0 quiet panic=-1 portolan.server4={SERVER4} portolan.server6={SERVER6} portolan.name=server.lab.test {words}", *devices]
+        if netdev:
+            command += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n,mac={mac},romfile="]
         self.process = test.lab.host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         test.addCleanup(test.lab.stop, self.process)
         threading.Thread(target=self.listen, daemon=True).start()
@@ -37,7 +38,7 @@ class Guest:
         return until(lambda: name in self.said or self.process.poll() is not None, timeout) and name in self.said
 
 
-class QEMU(Machines):
+class Booted(Machines):
     def setUp(self):
         super().setUp()
         self.need("qemu-system-x86_64")
@@ -45,6 +46,8 @@ class QEMU(Machines):
         if made.returncode != 0:
             self.skipTest("no guest: " + made.stderr.strip()[-200:])
 
+
+class QEMU(Booted):
     def check(self, netdev, link):
         root, _ = servers.nginx(self.lab), servers.dnsmasq(self.lab)
         digest = servers.sha256(f"{root}/big.bin")

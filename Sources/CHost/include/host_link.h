@@ -15,6 +15,8 @@ int host_link_listen_vsock(uint32_t port);
 // A non-blocking stream connected to a Unix socket, or to a port of AF_VSOCK.
 int host_link_connect(const char *path);
 int host_link_connect_vsock(uint32_t cid, uint32_t port);
+// This machine's CID, or UINT32_MAX.
+uint32_t host_vsock_cid(void);
 // A terminal device in raw mode, without echo and flow control, or any other character device; non-blocking. -ENOTTY when it is no device,
 // -ENOENT when there is nothing.
 int host_serial_open(const char *path);
