@@ -51,7 +51,8 @@ let package = Package(
         // Test support: virtual clock, lossy wires, scripted peers, what the fuzzers drive.
         module("Simnet", ["Netstack", "Resolver", "Wire"]),
         .executableTarget(
-            name: "portolan", dependencies: ["Agent", "Gateway", "Sandbox", "Wire", "Yaml", log, arguments], swiftSettings: rules
+            name: "portolan", dependencies: ["Agent", "Gateway", "Sandbox", "Wire", "Yaml", log, arguments],
+            swiftSettings: rules
         ),
         // Fixed frames through the core, for scripts/count-instructions.
         .executableTarget(
