@@ -34,18 +34,21 @@ let package = Package(
         // The system's libraries, a module map and one shim header each.
         .systemLibrary(name: "CUv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
         .systemLibrary(name: "CPcap", pkgConfig: "libpcap", providers: [.apt(["libpcap-dev"])]),
+        .systemLibrary(
+            name: "CMicrohttpd", pkgConfig: "libmicrohttpd", providers: [.apt(["libmicrohttpd-dev"])]),
         .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .target(name: "CHost"),
         // The core: no clock, no I/O, no imports but these.
         module("Wire"),
         module("Netstack", ["Wire"]),
         module("Resolver", ["Wire"]),
+        module("Boot", ["Wire"]),
         // The shell.
         module("Capture", ["Wire", "CPcap"]),
         module("Uv", ["CUv"]),
         module("Yaml", ["CYaml"]),
         module("Sandbox", ["Wire", "CHost", log]),
-        module("Gateway", ["Netstack", "Resolver", "Wire", "Uv", "Capture", "CHost", log]),
+        module("Gateway", ["Netstack", "Resolver", "Boot", "Wire", "Uv", "Capture", "CHost", "CMicrohttpd", log]),
         // The agent inside a virtual machine.
         module("Agent", ["Gateway", "Wire", "CHost", log]),
         // Test support: virtual clock, lossy wires, scripted peers, what the fuzzers drive.
@@ -62,6 +65,7 @@ let package = Package(
         tests("NetstackTests", ["Netstack", "Wire", "Simnet"], exclude: ["goodput.txt", "states.txt"]),
         tests("SimnetTests", ["Simnet", "Netstack"]),
         tests("ResolverTests", ["Resolver", "Wire"]),
+        tests("BootTests", ["Boot", "Wire", "Simnet"]),
         tests("CaptureTests", ["Capture", "Wire"]),
         tests("UvTests", ["Uv"]),
         tests("YamlTests", ["Yaml"]),

@@ -40,6 +40,7 @@ struct HostSockets: Outside, ~Copyable {
     var ports: PortListeners
     let names: NameService
     let leases: LeaseBook
+    let boot: BootService?
     private var streams: [Record] = []
     private var datagrams: [Record] = []
     private var echoes: [Record] = []
@@ -47,7 +48,7 @@ struct HostSockets: Outside, ~Copyable {
 
     init(
         loop: EventLoop, context: UnsafeMutableRawPointer, onStream: PollCallback, onDatagram: PollCallback,
-        link: consuming GuestLink, notices: Notices, names: NameService, leases: LeaseBook,
+        link: consuming GuestLink, notices: Notices, names: NameService, leases: LeaseBook, boot: BootService?,
         ports: consuming PortListeners
     ) {
         self.loop = loop
@@ -58,6 +59,7 @@ struct HostSockets: Outside, ~Copyable {
         self.notices = notices
         self.names = names
         self.leases = leases
+        self.boot = boot
         self.ports = ports
     }
 
@@ -71,6 +73,10 @@ struct HostSockets: Outside, ~Copyable {
 
     mutating func dnsQuery(_ query: RawSpan, from client: GuestPort) { names.query(query, from: client) }
 
+    mutating func bootDatagram(_ bytes: RawSpan, from client: GuestPort) -> Bool {
+        boot?.receive(bytes, from: client) ?? false
+    }
+
     mutating func leaseChanged(_ change: LeaseChange) { leases.changed(change) }
 
     func isHeld(_ address: IPAddress, byOtherThan mac: MACAddress, at now: Instant) -> Bool {
@@ -81,13 +87,19 @@ struct HostSockets: Outside, ~Copyable {
 
     mutating func connect(_ flow: FlowID, to target: HostTarget) -> HostResult {
         switch target {
-        case .dnsService:
+        case .dnsService, .bootService:
             var pair: (Int32, Int32) = (-1, -1)
             let code = unsafe withUnsafeMutablePointer(to: &pair) {
                 unsafe $0.withMemoryRebound(to: Int32.self, capacity: 2) { unsafe host_stream_pair($0) }
             }
             guard code == 0 else { return .failed(HostError(errno: -code)) }
-            names.serve(stream: pair.1)
+            if case .dnsService = target {
+                names.serve(stream: pair.1)
+            } else if let boot {
+                boot.serve(stream: pair.1)
+            } else {
+                host_close(pair.1, 1)
+            }
             return install(flow, pair.0, isConnecting: false)
         case .endpoint(let endpoint):
             var address = host_address(endpoint)

@@ -28,6 +28,7 @@ package final class Network {
     private var sockets: HostSockets
     private let names: NameService
     private let leases: LeaseBook
+    private let boot: BootService?
     private let logger: Logger
     private let tapPoll: Poll?
     private let machines: VirtualSwitch?
@@ -80,12 +81,18 @@ package final class Network {
                 configuration: configuration.core, isolates: isolates, seed: random.next(), logger: logger)
             machines?.joins = capture == nil
         }
+        let (loop, bootSeed) = (self.loop, random.next())
+        boot = try configuration.bootDirectory.map {
+            try BootService(
+                directory: $0, loop: loop, mtu: configuration.core.mtu, seed: bootSeed,
+                joinsDatagrams: configuration.joinsDatagrams)
+        }
         leases = try LeaseBook(
             configuration, loop: loop, names: names, machines: machines, logger: logger)
         sockets = try unsafe HostSockets(
             loop: loop, context: context, onStream: onStream, onDatagram: onDatagram,
             link: GuestLink(tap: GuestTap(fd: tap), machines: machines, capture: capture),
-            notices: Notices(logger: logger), names: names, leases: leases,
+            notices: Notices(logger: logger), names: names, leases: leases, boot: boot,
             ports: PortListeners(configuration.forwards, loop: loop, context: context, callback: onPort))
         prepare = unsafe Prepare(loop: loop, context: context, token: 0, callback: onTurnEnd)
         idle = unsafe Idle(loop: loop, context: context, token: 0, callback: nothing)
@@ -118,6 +125,7 @@ package final class Network {
         machines?.close()
         names.close()
         leases.close()
+        boot?.close()
         sockets.link.capture?.close()
         loop.close()
     }
@@ -348,6 +356,7 @@ package final class Network {
 
     private func giveAnswers(_ now: Instant) {
         names.endTurn(&answers, now: now.nanoseconds)
+        boot?.endTurn(&answers)
         guard !answers.isEmpty else { return }
         for run in answers.runs {
             let bytes = unsafe answers.bytes.span.bytes.extracting(run.range)

@@ -23,6 +23,8 @@ package struct NetworkConfiguration: Sendable {
     package var forwards: [PortForward]
     /// Where leases are kept from one run to the next; nil: nowhere.
     package var leaseFile: String?
+    /// What machines boot from; nil: the gateway has no files.
+    package var bootDirectory: String?
     /// Machines' names resolve.
     package var namesMachines = false
     /// The tap takes UDP super-frames (USO, Linux 6.2).

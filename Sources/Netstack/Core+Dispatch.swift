@@ -61,7 +61,12 @@ extension Core {
         let target: HostTarget?
         switch configuration.verdict(on: packet.destination) {
         case .host(let address): target = .endpoint(Endpoint(address: address, port: key.remote.port))
-        case .gateway: target = key.remote.port == 53 ? .dnsService : nil
+        case .gateway:
+            switch key.remote.port {
+            case 53: target = .dnsService
+            case 80 where configuration.leases.boot.servesFiles: target = .bootService
+            default: target = nil
+            }
         case .refused:
             if segment.flags.contains(.syn) { outside.note(.hostLoopbackRefused(key.remote)) }
             target = nil

@@ -55,6 +55,9 @@ package struct BootConfiguration: Sendable, Equatable {
     package var servesFiles = false
 
     package init() {}
+
+    /// Whether a UDP port of the gateway is the TFTP server's, or may be one of a transfer's (RFC 6335 section 6: dynamic ports).
+    func serves(_ port: UInt16) -> Bool { servesFiles && (port == 69 || port >= 49_152) }
 }
 
 /// Processor and firmware (RFC 4578 section 2.1 and IANA's "Processor Architecture Types").

@@ -63,6 +63,11 @@ package protocol Outside: ~Copyable {
     /// `Core.dnsAnswer`. (Over TCP the guest's connection is an ordinary flow whose `HostTarget` is `.dnsService`.)
     mutating func dnsQuery(_ query: RawSpan, from client: GuestPort)
 
+    /// A datagram for a port of the gateway at which files may be served. Answers come as `Core.dnsAnswer` does. (By HTTP a machine's
+    /// connection is an ordinary flow whose `HostTarget` is `.bootService`.)
+    /// - Returns: false when nobody is at the port.
+    mutating func bootDatagram(_ bytes: RawSpan, from client: GuestPort) -> Bool
+
     /// Something an operator should know. The shell logs it, rate limited.
     mutating func note(_ notice: Notice)
 
@@ -74,8 +79,9 @@ package protocol Outside: ~Copyable {
     func isHeld(_ address: IPAddress, byOtherThan mac: MACAddress, at now: Instant) -> Bool
 }
 
-/// For links with one station, whose leases nobody asks for.
+/// For links with one station, whose leases nobody asks for, and which boots from nowhere.
 extension Outside where Self: ~Copyable {
+    package mutating func bootDatagram(_ bytes: RawSpan, from client: GuestPort) -> Bool { false }
     package mutating func leaseChanged(_ change: LeaseChange) {}
     package func isHeld(_ address: IPAddress, byOtherThan mac: MACAddress, at now: Instant) -> Bool { false }
 }
@@ -86,6 +92,8 @@ package enum HostTarget: Equatable, Sendable, BitwiseCopyable {
     case endpoint(Endpoint)
     /// The gateway's own DNS service over a stream.
     case dnsService
+    /// The gateway's files by HTTP.
+    case bootService
 }
 
 /// A guest's UDP endpoint as the core needs it to answer: addresses, ports and the MAC to send to.

@@ -11,7 +11,8 @@ package import Wire
 //
 // Answers to clients of a forwarded port go the way that the client came (ServedDatagrams).
 //
-// To the gateway itself: port 53 is the resolver, ports 67 and 547 are the DHCP servers, any other is unreachable.
+// To the gateway itself: port 53 is the resolver, ports 67 and 547 are the DHCP servers, port 69 and those from 49152 on may be the TFTP
+// server's, any other is unreachable.
 //
 // Life of a flow: made by the guest's first datagram; refreshed by traffic in both directions (REQ-6); ended after five
 // minutes without (REQ-5 recommends five, asks for two), two minutes if it only ever asked port 53. ICMP errors do not end
@@ -95,6 +96,11 @@ package struct UDPTranslator: ~Copyable {
         case .gateway where remote.port == 53:
             return outside.dnsQuery(payload, from: GuestPort(guest: guest, local: remote, mac: packet.guestMAC))
         case .gateway:
+            if configuration.leases.boot.serves(remote.port),
+                outside.bootDatagram(payload, from: GuestPort(guest: guest, local: remote, mac: packet.guestMAC))
+            {
+                return
+            }
             error = .portUnreachable
             complainer = remote.address
         case .refused:

@@ -56,6 +56,12 @@ struct LeaseOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "Serve the files beneath this directory at the gateway's address, by TFTP and HTTP, read-only.",
+            valueName: "directory"))
+    var tftp: String?
+
+    @Option(
+        help: ArgumentHelp(
             "The file that machines boot, a name on the TFTP server or a URL; for one kind of firmware alone with bios=, efi32=, efi64=, arm32=, arm64= or riscv64= in front. Repeatable.",
             valueName: "file"))
     var bootFile: [String] = []
@@ -116,6 +122,8 @@ struct LeaseOptions: ParsableArguments {
         leases.boot.files = try files()
         leases.boot.ipxeScript = ipxeScript
         leases.boot.nextServer = nextServer.flatMap { IPAddress($0) }
+        leases.boot.servesFiles = tftp != nil
+        network.bootDirectory = tftp
         network.core.leases = leases
         network.core.searchDomains = ["vm.internal"] + search.search
         network.leaseFile = leaseFile

@@ -15,14 +15,17 @@ IMAGE = os.path.join(ROOT, ".build", "guest")
 class Guest:
     """A running guest and what it has said on its console."""
 
-    def __init__(self, test, netdev, mac="52:54:00:12:34:56", devices=(), initramfs=f"{IMAGE}/initramfs", words=""):
+    def __init__(self, test, netdev, mac="52:54:00:12:34:56", devices=(), initramfs=f"{IMAGE}/initramfs", words="", boots=False):
         self.said, self.lines = {}, []
+        # A machine that boots from the network has the firmware of its card, which speaks over the BIOS's console.
         command = [
-            servers.program("qemu-system-x86_64"), "-M", "q35", "-accel", "tcg", "-m", "384" if words else "192", "-nodefaults", "-no-user-config", "-display", "none",
-            "-serial", "stdio", "-no-reboot", "-kernel", f"{IMAGE}/vmlinuz", "-initrd", initramfs, "-append",
-            f"console=ttyS0 quiet panic=-1 portolan.server4={SERVER4} portolan.server6={SERVER6} portolan.name=server.lab.test {words}", *devices]
+            servers.program("qemu-system-x86_64"), "-M", "q35,graphics=off", "-accel", "tcg", "-m", "384" if words else "192", "-nodefaults", "-no-user-config",
+            "-display", "none", "-serial", "stdio", "-no-reboot", *devices]
+        command += ["-boot", "n"] if boots else [
+            "-kernel", f"{IMAGE}/vmlinuz", "-initrd", initramfs, "-append",
+            f"console=ttyS0 quiet panic=-1 portolan.server4={SERVER4} portolan.server6={SERVER6} portolan.name=server.lab.test {words}"]
         if netdev:
-            command += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n,mac={mac},romfile="]
+            command += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n,mac={mac}" + ("" if boots else ",romfile=")]
         self.process = test.lab.host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         test.addCleanup(test.lab.stop, self.process)
         threading.Thread(target=self.listen, daemon=True).start()
@@ -30,8 +33,9 @@ class Guest:
     def listen(self):
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
-            if line.startswith("portolan: "):
-                name, _, value = line[10:].partition(": ")
+            # The BIOS's console has its own idea of where a line begins.
+            if "portolan: " in line:
+                name, _, value = line[line.index("portolan: ") + 10:].partition(": ")
                 self.said[name] = value.strip()
 
     def wait(self, name, timeout=90):

@@ -4,3 +4,4 @@
 #include "host_sandbox.h"
 #include "host_socket.h"
 #include "host_link.h"
+#include "host_file.h"
