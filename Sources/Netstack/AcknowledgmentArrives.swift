@@ -60,7 +60,11 @@ extension Connection {
             advance(to: segment.ack, now: now)
             releaseAcknowledged(&shared)
         }
-        if let timed = delivery.timed { sample(Int64(now.stamp &- timed) * 1000) }
+        if let timed = delivery.timed {
+            let rtt = now.stamp &- timed
+            sample(Int64(rtt) * 1000)
+            watchSlowStart(rtt, shared: &shared)
+        }
         let evidence = Evidence(
             segment: segment, advances: advances, isDuplicate: isDuplicate, reported: reported, duplicate: duplicate,
             delivery: delivery, inFlight: before)

@@ -4,6 +4,7 @@ import Wire
 // the reduction at a loss. What is lost is LossRecovery's affair.
 //
 //   slow start            cwnd += acked bytes, whole super-frames at once (RFC 9438 leaves the limit open; RFC 3465's L)
+//                         with CUBIC the first one ends when the round trip grows (HyStart.swift)
 //   avoidance, Reno       cwnd += MSS per window acknowledged
 //   avoidance, CUBIC      cwnd follows C (t - K)^3 + W_max, or Reno's estimate where that is more (section 4.3)
 //   loss, ECE             ssthresh = 0.7 (CUBIC) or 0.5 (Reno) of what is in flight; never below two segments
@@ -27,7 +28,8 @@ extension Connection {
         guard cwnd < TCPLimits.sendLimit else { return }
         if cwnd < ssthresh {
             // Twice what was used: the next round trip may need it.
-            if inFlight * 2 >= cwnd { cwnd += acked }
+            let isCareful = flight != .max && shared.flights[flight].hyStart.isCareful && isFirstSlowStart
+            if inFlight * 2 >= cwnd { cwnd += isCareful ? acked / HyStart.growthDivisor : acked }
             return
         }
         guard isWindowLimited(inFlight) else {
@@ -42,6 +44,17 @@ extension Connection {
                 cwnd, maximum: maxCwnd, acked: acked, mss: snd.mss, srtt: srtt, now: now)
         }
         if cwnd > TCPLimits.sendLimit { cwnd = TCPLimits.sendLimit }
+    }
+
+    /// No loss has set a threshold yet.
+    @inline(__always)
+    private var isFirstSlowStart: Bool { ssthresh >= Int(UInt32.max) }
+
+    /// A round trip was measured, in microseconds.
+    @inline(__always)
+    mutating func watchSlowStart(_ rtt: UInt32, shared: inout TCPShared) {
+        guard isFirstSlowStart, shared.congestion == .cubic else { return }
+        if shared.flights[flight].hyStart.measured(rtt, una: snd.una, nxt: snd.nxt) { ssthresh = cwnd }
     }
 
     /// Reading from the host waits for a useful burst, so a window is used up when less than that is left of it.

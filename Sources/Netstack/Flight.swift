@@ -75,6 +75,8 @@ struct Flight: BitwiseCopyable {
     /// The timestamp of the first retransmission (RFC 3522).
     var undoTimestamp: UInt32 = 0
 
+    /// The first slow start (RFC 9406).
+    var hyStart = HyStart(at: SequenceNumber(rawValue: 0))
     /// CUBIC's epoch (RFC 9438 section 4.1.2).
     var cubic = Cubic.Epoch()
 
@@ -103,6 +105,7 @@ struct Flight: BitwiseCopyable {
         reorderingEnd = sequence
         undoWindow = 0
         undoResent = 0
+        hyStart = HyStart(at: sequence)
         cubic = Cubic.Epoch()
         transmissions.reset(at: sequence)
     }

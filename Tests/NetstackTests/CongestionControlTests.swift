@@ -12,6 +12,49 @@ import Wire
         #expect(Cubic.cubeRoot(.max) == 2_642_245)
     }
 
+    /// HyStart++ over rounds of `count` samples with these round trips; the round in which slow start ended, and those of careful growth.
+    static func hyStart(_ trips: [UInt32], count: Int = 10) -> (end: Int?, careful: [Int]) {
+        var next = SequenceNumber(rawValue: 1)
+        var state = HyStart(at: next)
+        var careful: [Int] = []
+        for (round, rtt) in trips.enumerated() {
+            let end = next + count
+            for i in 1...count {
+                if state.measured(rtt, una: next + i, nxt: end + i) { return (round, careful) }
+            }
+            if state.isCareful { careful.append(round) }
+            next = end
+        }
+        return (nil, careful)
+    }
+
+    @Test func slowStartGoesOnWhileTheRoundTripStays() {
+        let steady = Self.hyStart(Array(repeating: 100_000, count: 30))
+        #expect(steady.end == nil && steady.careful.isEmpty)
+        // Less than an eighth more, and less than 4 ms more.
+        #expect(Self.hyStart((0..<30).map { UInt32(100_000 + 12_000 * $0) }).careful.isEmpty)
+        #expect(Self.hyStart((0..<30).map { UInt32(500 + 3_900 * $0) }).careful.isEmpty)
+    }
+
+    @Test func slowStartEndsFiveRoundsAfterTheQueueShows() {
+        let grown = Self.hyStart([50_000, 50_000] + Array(repeating: 57_000, count: 20))
+        #expect(grown.careful.first == 2)
+        #expect(grown.end == 7)
+        // Next door, 4 ms are as much as any growth can be overlooked.
+        #expect(Self.hyStart([100, 100] + Array(repeating: 4_200, count: 20)).end == 7)
+        // 16 ms at most, however long the path is.
+        #expect(Self.hyStart([400_000, 400_000] + Array(repeating: 416_000, count: 20)).end == 7)
+    }
+
+    @Test func aChanceGrowthIsTakenBack() {
+        let chance = Self.hyStart([50_000, 50_000, 60_000, 50_000] + Array(repeating: 50_000, count: 20))
+        #expect(chance.end == nil && chance.careful == [2])
+    }
+
+    @Test func fewSamplesSayNothing() {
+        #expect(Self.hyStart([50_000, 50_000] + Array(repeating: 90_000, count: 20), count: 7).careful.isEmpty)
+    }
+
     @Test(arguments: [536, 1448, 8948, 65_483])
     func theCurveIsTheRFCs(mss: Int) {
         for milliseconds in [-100_000, -5_000, -1_000, -50, 0, 50, 700, 3_000, 20_000] {
