@@ -58,8 +58,9 @@ struct HoldBuffer: BitwiseCopyable {
         return stored
     }
 
-    /// The next contiguous piece below `end`: chunk and range. nil when nothing is left.
-    func piece(below end: SequenceNumber) -> (chunk: UInt32, range: Range<Int>)? {
+    /// The next contiguous piece below `end`: chunk and range. nil when nothing is left. Mutating for the caller's sake: a method that is not would
+    /// be called on a copy of the record, 1 KiB.
+    mutating func piece(below end: SequenceNumber) -> (chunk: UInt32, range: Range<Int>)? {
         let left = end - delivered
         guard left > 0 else { return nil }
         let offset = delivered - base

@@ -54,7 +54,9 @@ extension Connection {
             // Not beside text: `snd.mss` leaves no room for it (RFC 6691 section 3), and what came early was reported at
             // once by an ACK of its own.
             if let duplicate { options.appendSack(left: duplicate.left, right: duplicate.right) }
-            if hold != .max, !shared.holds[hold].early.isEmpty { reportEarly(shared.holds[hold], in: &options) }
+            if hold != .max, !shared.holds[hold].early.isEmpty {
+                reportEarly(shared.holds[hold].early, newest: shared.holds[hold].newest, in: &options)
+            }
         }
 
         var control = control
@@ -105,15 +107,15 @@ extension Connection {
 
     /// RFC 2018 section 4: the newest block first; three fit beside timestamps, four without. A D-SACK stands before them (RFC 2883
     /// section 4).
-    private func reportEarly(_ held: HoldBuffer, in options: inout TCPOptions) {
+    private func reportEarly(_ early: Scoreboard, newest: SequenceNumber, in options: inout TCPOptions) {
         let room = flags.contains(.timestamps) ? 3 : 4
         var first = -1
-        for i in 0..<held.early.count where held.early[i].left <= held.newest && held.newest < held.early[i].right {
+        for i in 0..<early.count where early[i].left <= newest && newest < early[i].right {
             first = i
-            options.appendSack(left: held.early[i].left, right: held.early[i].right)
+            options.appendSack(left: early[i].left, right: early[i].right)
         }
-        for i in 0..<held.early.count where i != first && options.sackCount < room {
-            options.appendSack(left: held.early[i].left, right: held.early[i].right)
+        for i in 0..<early.count where i != first && options.sackCount < room {
+            options.appendSack(left: early[i].left, right: early[i].right)
         }
     }
 

@@ -1,7 +1,7 @@
 import Wire
 
-// TCP between the guest and the host: which segment belongs to which connection, how a connection begins and ends, and
-// who gets a turn to send.
+// TCP between the guest and the host: which segment belongs to which connection, and how a connection begins and ends. Who gets a turn to
+// send is in TCPTurns.swift.
 //
 // A SYN opens a host socket first (`Outside.connect`). The SYN-ACK leaves when that has connected; what the host met
 // otherwise is what the guest meets: refused becomes RST, unreachable the ICMP error, silence stays silence.
@@ -11,7 +11,6 @@ import Wire
 //   tables      connections (with those still connecting and those still opening, which have caps of their own), TIME-WAITs
 //   when full   half open: the one that has waited longest gives way, silently, as a flood's SYN would have gone unanswered anyway;
 //               connections: the SYN is dropped, its sender tries again; TIME-WAITs: the oldest goes
-//   turns       `queue` lists connections that may have something to send; `flush` gives each a burst per batch
 //
 // A segment for no connection gets a RST (RFC 9293 section 3.10.7.1), except a RST.
 
@@ -19,15 +18,15 @@ package struct TCPTranslator: ~Copyable {
     var connections: Slab<Connection>
     var table = FlowTable()
     var timers: TimerHeap
-    private(set) var timeWaits: TimeWaitTable
+    var timeWaits: TimeWaitTable
     var shared: TCPShared
     /// Connections with something to send, each once (Flags.queued).
-    private var queue: [UInt32] = []
-    private var nextQueue: [UInt32] = []
+    var queue: [UInt32] = []
+    var nextQueue: [UInt32] = []
     /// Connections whose frame the link did not take; they have `Flags.queued` too.
-    private var stalled: [FlowID] = []
+    var stalled = WaitingList()
     /// Connections that found no chunk free.
-    private var starving: [FlowID] = []
+    var starving = WaitingList()
     private var halfOpen = 0
     /// Connections that were half open, oldest first; those that are no more are skipped when they surface.
     private var halfOpenOrder: [FlowID] = []
@@ -284,83 +283,6 @@ package struct TCPTranslator: ~Copyable {
         enqueue(index)
         timers.set(index, connections[index].deadline)
         return true
-    }
-
-    // MARK: Time and turns
-
-    mutating func advance<O: Outside & ~Copyable>(to now: Instant, outside: inout O) {
-        while let index = timers.popDue(at: now) {
-            guard connections.isLive(index) else { continue }
-            let fate = connections[index].advance(to: now, shared: &shared, outside: &outside)
-            settle(index, fate, now: now, outside: &outside)
-        }
-        timeWaits.advance(to: now)
-    }
-
-    /// Lets every queued connection send one burst. What could not be finished stays queued.
-    mutating func flush<O: Outside & ~Copyable>(now: Instant, outside: inout O) {
-        if !starving.isEmpty, shared.pool.free > 0 { feedStarving() }
-        guard !queue.isEmpty else { return }
-        swap(&queue, &nextQueue)
-        var i = 0
-        while i < nextQueue.count {
-            let index = nextQueue[i]
-            i += 1
-            guard connections.isLive(index), connections[index].flags.contains(.queued) else { continue }
-            connections[index].flags.remove(.queued)
-            let id = identity(index)
-            let starved = connections[index].flags.contains(.starved)
-            switch connections[index].output(id: id, now: now, shared: &shared, outside: &outside) {
-            case .idle:
-                if !starved, connections[index].flags.contains(.starved) {
-                    outside.note(.tableFull(.buffers))
-                    noteStarving(id)
-                }
-            case .more: enqueue(index)
-            case .blocked: stall(index)
-            case .failed:
-                drop(index, reset: false, outside: &outside)
-                continue
-            }
-            timers.set(index, connections[index].deadline)
-        }
-        nextQueue.removeAll(keepingCapacity: true)
-    }
-
-    private mutating func noteStarving(_ id: FlowID) {
-        // Each that lives is listed once; with those that have ended meanwhile it is twice as many at most.
-        if starving.count >= 2 * limits.connections { starving = starving.filter { connections.find($0) != nil } }
-        starving.append(id)
-    }
-
-    /// Waits for the link. Others go on: behind a switch one machine's link may be full and the others' not.
-    private mutating func stall(_ index: UInt32) {
-        connections[index].flags.insert(.queued)
-        // As for those that starve.
-        if stalled.count >= 2 * limits.connections { stalled = stalled.filter { connections.find($0) != nil } }
-        stalled.append(identity(index))
-    }
-
-    mutating func linkHasRoom() {
-        for id in stalled {
-            if let index = connections.find(id), connections[index].flags.contains(.queued) { queue.append(index) }
-        }
-        stalled.removeAll(keepingCapacity: true)
-    }
-
-    private mutating func feedStarving() {
-        for id in starving {
-            guard let index = connections.find(id), connections[index].flags.contains(.starved) else { continue }
-            connections[index].flags.remove(.starved)
-            enqueue(index)
-        }
-        starving.removeAll(keepingCapacity: true)
-    }
-
-    private mutating func enqueue(_ index: UInt32) {
-        guard !connections[index].flags.contains(.queued) else { return }
-        connections[index].flags.insert(.queued)
-        queue.append(index)
     }
 
     // MARK: Ends
