@@ -18,6 +18,8 @@ package struct LinkAddress: Equatable, Sendable {
         case hybridVsock(path: String)
         /// A serial line: a terminal device, or a Unix socket that QEMU connects to.
         case serial(path: String)
+        /// QEMU and Cloud Hypervisor with shared memory.
+        case vhostUser(path: String)
         case stdio
         case descriptor(Int32)
     }
@@ -41,6 +43,7 @@ package struct LinkAddress: Equatable, Sendable {
         case "vfkit" where isPath: place = .vfkit(path: rest)
         case "bess" where isPath: place = .packets(path: rest)
         case "vmnet" where isPath: place = .vmnet(path: rest)
+        case "vhost-user" where isPath: place = .vhostUser(path: rest)
         case "serial" where isPath: place = .serial(path: rest)
         case "hybrid-vsock" where isPath:
             guard let mark = rest.lastIndex(of: "_"), UInt32(rest[rest.index(after: mark)...]) != nil else {
@@ -75,7 +78,7 @@ package struct LinkAddress: Equatable, Sendable {
     package var path: String? {
         switch place {
         case .stream(let path), .datagram(let path), .vfkit(let path), .packets(let path), .vmnet(let path),
-            .hybridVsock(let path), .serial(let path):
+            .hybridVsock(let path), .serial(let path), .vhostUser(let path):
             path
         case .tcp, .stdio, .descriptor, .vsock: nil
         }
@@ -87,12 +90,12 @@ package struct LinkAddress: Equatable, Sendable {
         case .stream, .tcp, .descriptor: .length32
         case .vmnet, .vsock, .hybridVsock, .stdio: .length16
         case .serial: .serial
-        case .datagram, .vfkit, .packets: .message
+        case .datagram, .vfkit, .packets, .vhostUser: .message
         }
     }
 
     /// What is wrong with an address, for a sentence that begins with the option.
     package static let explanation =
-        "not a link, such as qemu:/run/vm.sock, dgram:PATH, vfkit:PATH, bess:PATH, vmnet:PATH, tcp://127.0.0.1:1234, vsock:1024, hybrid-vsock:PATH_1024, serial:PATH, stdio or fd:3"
+        "not a link, such as qemu:/run/vm.sock, dgram:PATH, vfkit:PATH, bess:PATH, vmnet:PATH, tcp://127.0.0.1:1234, vsock:1024, hybrid-vsock:PATH_1024, serial:PATH, vhost-user:PATH, stdio or fd:3"
 
 }

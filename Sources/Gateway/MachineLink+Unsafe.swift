@@ -20,7 +20,7 @@ internal import Wire
 /// A link to one virtual machine. Owns its descriptor.
 @safe
 final class MachineLink {
-    enum Kind { case stream, packets, datagram, tap }
+    enum Kind { case stream, packets, datagram, tap, shared }
 
     /// What happened to frames and framing. `lost`: the machine's socket was full.
     struct Counters: Equatable {
@@ -58,6 +58,10 @@ final class MachineLink {
     var isQuiet = false
     /// A tap with virtio headers: what it leaves to us and takes from us, and its frames' own headers.
     let offloads: TapOffloads?
+    /// Its frames pass through memory that the machine shares.
+    let device: VhostDevice?
+    /// Its frames bring virtio headers.
+    var hasHeaders: Bool { offloads != nil || device != nil }
     /// Its place among the addresses to listen on.
     let origin: Int
     private let poll: Poll
@@ -82,6 +86,7 @@ final class MachineLink {
     init(
         loop: EventLoop, fd: Int32, writeFD: Int32? = nil, kind: Kind, framing: LinkFraming,
         trustsChecksums: Bool = false, limit: Int, handshake: VmnetHandshake? = nil, offloads: TapOffloads? = nil,
+        device: VhostDevice? = nil,
         origin: Int, context: UnsafeMutableRawPointer, token: UInt64,
         callback: PollCallback
     ) throws {
@@ -93,6 +98,7 @@ final class MachineLink {
         self.limit = limit
         self.handshake = handshake
         self.offloads = offloads
+        self.device = device
         isQuiet = handshake != nil
         self.writeFD = writeFD ?? fd
         if let writeFD, writeFD != fd {
@@ -101,7 +107,7 @@ final class MachineLink {
             writePoll = nil
         }
         poll = try unsafe Poll(loop: loop, fd: fd, context: context, token: token, callback: callback)
-        if kind != .tap { host_link_buffers(fd) }
+        if kind != .tap, kind != .shared { host_link_buffers(fd) }
     }
 
     func start() { poll.start(.readable) }
@@ -109,6 +115,7 @@ final class MachineLink {
     func close() {
         poll.close()
         writePoll?.close()
+        device?.close()
         host_link_close(fd)
         if writeFD != fd { Glibc.close(writeFD) }
         if !partial.isEmpty { counters.truncated += 1 }
@@ -119,7 +126,7 @@ final class MachineLink {
     // MARK: Out
 
     /// Nothing can be sent now.
-    var isBusy: Bool { !backlog.isEmpty }
+    var isBusy: Bool { device?.lacksBuffers ?? !backlog.isEmpty }
 
     /// Sends framed frames. What the socket does not take is kept. False when the peer is gone.
     func send(_ bytes: RawSpan) -> Bool {
@@ -207,6 +214,9 @@ final class MachineLink {
     func read(
         into space: UnsafeMutableRawPointer, size: Int, stride: Int, lengths: UnsafeMutablePointer<UInt32>, count: Int
     ) -> Read {
+        if let device {
+            return unsafe .messages(device.read(into: space, stride: stride, lengths: lengths, most: count))
+        }
         if kind == .tap {
             let frames = unsafe Int(host_tap_read(fd, space, stride, lengths, UInt32(count)))
             if frames > 0 { return .messages(frames) }

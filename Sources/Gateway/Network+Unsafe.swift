@@ -192,11 +192,18 @@ package final class Network {
         switch event {
         case .listener(let index): return machines.accept(index)
         case .link(let index): port = index
+        case .ring(let index, let ring):
+            port = index
+            if ring == 0 {
+                if machines.buffersCame(port) { core.linkHasRoom() }
+                return
+            }
         }
         if status < 0 { machines.fail(port) }
         // A machine that sends is also one that may have read.
         if machines.drain(port, at: now) { core.linkHasRoom() }
         if events.contains(.readable) {
+            if case .link = event, !machines.hear(port) { return }
             machines.read(port)
             receiveMachineFrames(machines, now)
             sockets.endTrain()

@@ -26,6 +26,8 @@ extension VirtualSwitch {
             } else {
                 try unsafe listen(address, check(host_link_listen(path, Int32(host_link_stream))), .stream)
             }
+        case .vhostUser(let path):
+            try unsafe listen(address, check(host_link_listen(path, Int32(host_link_stream))), .shared)
         case .packets(let path):
             try unsafe listen(address, check(host_link_listen(path, Int32(host_link_packets))), .packets)
         case .tcp(let endpoint):

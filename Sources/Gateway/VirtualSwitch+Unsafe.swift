@@ -27,9 +27,9 @@ internal import Wire
 @safe
 final class VirtualSwitch {
     static let maximumPorts = 1024
-    private static let batchSize = 256 * 1024
+    static let batchSize = 256 * 1024
     /// Room behind the batch for a frame that has yet to be escaped or cut.
-    private static let scratchSize = LinkFraming.largest
+    static let scratchSize = LinkFraming.largest
     private static let readSize = 256 * 1024
     private static let messages = 64
 
@@ -58,10 +58,12 @@ final class VirtualSwitch {
     var introducing: [Int] = []
     /// Keeps an IPv4 address for a station. False when it is not to be had.
     var reserve: ((IPAddress, MACAddress) -> Bool)?
+    /// Ports whose devices have frames that their guests have not been told of.
+    var telling: [Int] = []
     /// Ports of datagram sockets with a backlog.
     private var retrying: [Int] = []
 
-    private let batch: UnsafeMutableRawPointer
+    let batch: UnsafeMutableRawPointer
     private var batchFill = 0
     private var batchPort = -1
 
@@ -122,7 +124,7 @@ final class VirtualSwitch {
     }
 
     private func stride(of link: MachineLink) -> Int {
-        Self.stride(mtu, trusting: link.trustsChecksums || link.offloads != nil)
+        Self.stride(mtu, trusting: link.trustsChecksums || link.hasHeaders)
     }
 
     @discardableResult
@@ -137,10 +139,14 @@ final class VirtualSwitch {
             guard port < Self.maximumPorts else {
                 throw LinkUnavailable(description: "no port left for another machine")
             }
+            let device =
+                unsafe kind == .shared
+                ? VhostDevice(fd: fd, loop: loop, context: context, callback: callback, port: port) : nil
             let link = try unsafe MachineLink(
                 loop: loop, fd: fd, writeFD: writeFD, kind: kind, framing: framing, trustsChecksums: trustsChecksums,
                 limit: introduces ? VmnetHandshake.largestFrame(mtu: mtu) : framing.limit,
-                handshake: introduces ? .introduction : nil, offloads: offloads, origin: origin, context: context,
+                handshake: introduces ? .introduction : nil, offloads: offloads, device: device, origin: origin,
+                context: context,
                 token: LinkEvent.link(port).token, callback: callback)
             if port == links.count { links.append(link) } else { links[port] = link }
             if introduces { introducing.append(port) }
@@ -224,6 +230,7 @@ final class VirtualSwitch {
         let framing = link.framing
         let needed = framing.room(cutter.count, cutter.totalLength)
         if let tap = link.offloads { return put(offload, header, payload, cutter, link, tap) }
+        if let device = link.device { return put(offload, header, payload, cutter, port, link, device) }
         if batchPort != port || batchFill + needed > Self.batchSize { flush() }
         guard !link.isBusy else { return false }
         guard needed <= Self.batchSize else {
@@ -289,6 +296,7 @@ final class VirtualSwitch {
 
     /// Sends what is batched. Call at the end of a turn.
     func flush() {
+        tellDevices()
         guard batchFill > 0 else { return }
         let port = batchPort
         let count = batchFill
@@ -328,7 +336,7 @@ final class VirtualSwitch {
 
     /// A link may take bytes again. True when it is not busy any more.
     func drain(_ port: Int, at now: Instant) -> Bool {
-        guard port < links.count, let link = links[port], link.isBusy else { return false }
+        guard port < links.count, let link = links[port], link.isBusy, link.device == nil else { return false }
         guard link.drain(at: now) else {
             end(port)
             return true
@@ -376,7 +384,7 @@ final class VirtualSwitch {
 
     /// Joins to a frame for the core what comes next on its link, while it continues it. Sets `offload`.
     private func join(_ range: Range<Int>, _ link: MachineLink) -> Range<Int> {
-        if link.offloads != nil {
+        if link.hasHeaders {
             offload = given
             return range
         }
@@ -467,7 +475,7 @@ final class VirtualSwitch {
                 link.counters.oversized += 1
                 continue
             }
-            if link.offloads != nil, length >= GuestTap.offloadLength {
+            if link.hasHeaders, length >= GuestTap.offloadLength {
                 unsafe given = GuestTap.decode(space + start)
                 start += GuestTap.offloadLength
                 length -= GuestTap.offloadLength
@@ -501,7 +509,7 @@ final class VirtualSwitch {
         let destination = ethernet.destination
         if destination == gatewayMAC { return true }
         if isolates { return destination.isMulticast }
-        let offload = link.offloads == nil ? OffloadHeader() : given
+        let offload = link.hasHeaders ? given : OffloadHeader()
         guard let split = SuperFrame.headerLength(frame, offload) else {
             link.counters.lost += 1
             return false

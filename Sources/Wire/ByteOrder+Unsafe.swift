@@ -167,7 +167,7 @@ extension MutableRawSpan {
                 && source.count <= byteCount &- offset, "move outside of the span")
         if source.isEmpty { return }
         unsafe withUnsafeMutableBytes { bytes in
-            let base = unsafe bytes.baseAddress!
+            let base = bytes.baseAddress!
             unsafe (base + offset).copyMemory(from: base + source.lowerBound, byteCount: source.count)
         }
     }

@@ -5,3 +5,4 @@
 #include "host_socket.h"
 #include "host_link.h"
 #include "host_file.h"
+#include "host_vhost.h"
