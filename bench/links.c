@@ -161,9 +161,10 @@ struct link *link_open(const char *address) {
     const char *path = strchr(address, ':');
     if (!path) fail(address);
     size_t kind = path++ - address;
+    if (strncmp(address, "vhost-user", kind) == 0) return vhost_open(connected(SOCK_STREAM, path));
     if (strncmp(address, "qemu", kind) == 0) {
         struct stream *s = calloc(1, sizeof *s);
-        s->link = (struct link){connected(SOCK_STREAM, path), 0, 0, stream_send, stream_receive};
+        s->link = (struct link){.fd = connected(SOCK_STREAM, path), .send = stream_send, .receive = stream_receive};
         s->rest = malloc(4 + 64 + 65536);
         s->held = malloc(room);
         return &s->link;
@@ -174,7 +175,7 @@ struct link *link_open(const char *address) {
         fail(address);
     }
     struct messages *m = calloc(1, sizeof *m);
-    m->link = (struct link){connected(type, path), 0, 0, messages_send, messages_receive};
+    m->link = (struct link){.fd = connected(type, path), .send = messages_send, .receive = messages_receive};
     m->space = malloc(batch * 65600);
     return &m->link;
 }

@@ -8,7 +8,7 @@
 //   -a ADDR   the (first) machine's address: 10.0.2.2      -g ADDR   the gateway's: 10.0.2.1
 //   -m MTU    1500: the link's                             -n COUNT  so many machines, each on a link of its own
 //
-// LINK as in bench/links.c. Prints "BYTES_PER_SECOND FRAMES_PER_SECOND RESENT" and, for several machines, the bytes per second of the
+// LINK as in bench/links.c and vhost.c. Prints "BYTES_PER_SECOND FRAMES_PER_SECOND RESENT" and, for several machines, the bytes per second of the
 // slowest and the mean: bytes of payload that were acknowledged (tcp-out), came in order (tcp-in), were handed over (udp-out) or
 // came (udp-in), and the frames that they took.
 //
@@ -277,7 +277,7 @@ static void pump(struct machine *m) {
 
 static void watch(struct machine *m, int fresh) {
     static int watched[65536];
-    int wants = m->blocked || m->link->owes || (mode == udp_out && m->state == open_);
+    int wants = !m->link->tells_room && (m->blocked || m->link->owes || (mode == udp_out && m->state == open_));
     if (!fresh && watched[m->link->fd] == wants) return;
     watched[m->link->fd] = wants;
     struct epoll_event e = {.events = EPOLLIN | (wants ? EPOLLOUT : 0), .data.ptr = m};

@@ -20,6 +20,8 @@ struct link {
     int offloads;
     /// The end of a frame that `send` took has not left: to be called again, if only with no frames, when `fd` is writable.
     int owes;
+    /// `fd` tells of room, too, by becoming readable.
+    int tells_room;
     /// Sends frames. Returns how many were taken; fewer than `count`: wait until `fd` is writable. -1 when the link has ended.
     int (*send)(struct link *, const struct frame *, int count);
     /// Gives what is there to `take`, a batch at most. Returns the number of frames; -1 when the link has ended.
@@ -31,6 +33,9 @@ extern const uint8_t nothing[65536];
 
 /// `qemu:PATH`, `bess:PATH`, `dgram:PATH`, as `portolan serve --listen` names them. Exits when it cannot be opened.
 struct link *link_open(const char *address);
+
+/// A vhost-user front-end on a connected socket (bench/vhost.c).
+struct link *vhost_open(int socket);
 
 void fail(const char *what);
 #endif

@@ -9,7 +9,7 @@ struct MachineOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Where machines hand over frames: qemu:PATH, dgram:PATH, vfkit:PATH, bess:PATH, vmnet:PATH, tcp://127.0.0.1:PORT, vsock:PORT, hybrid-vsock:PATH_PORT, serial:PATH, stdio or fd:N. Repeatable.",
+            "Where machines hand over frames: qemu:PATH, dgram:PATH, vfkit:PATH, bess:PATH, vmnet:PATH, tcp://127.0.0.1:PORT, vsock:PORT, hybrid-vsock:PATH_PORT, serial:PATH, vhost-user:PATH, stdio or fd:N. Repeatable.",
             valueName: "link"))
     var listen: [String] = []
 

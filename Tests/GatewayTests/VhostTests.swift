@@ -79,13 +79,15 @@ import Testing
             fd = unsafe mkstemp(&path)
             _ = unsafe unlink(path)
             ftruncate(fd, 65_536)
-            #expect(memory.add(.init(guest: 0x10000, size: 0x10000, user: 0x20000, offset: 0), fd: fd))
-            start = try #require(unsafe memory.user(0x20000, 0x10000))
+            let isMapped = memory.add(.init(guest: 0x10000, size: 0x10000, user: 0x20000, offset: 0), fd: fd)
+            #expect(isMapped)
+            unsafe start = try #require(unsafe memory.user(0x20000, 0x10000))
             ring = try #require(
                 SplitRing(
                     .init(
                         descriptors: 0x20000 + UInt64(SplitRingTests.descriptors),
-                        available: 0x20000 + UInt64(SplitRingTests.available), used: 0x20000 + UInt64(SplitRingTests.used)),
+                        available: 0x20000 + UInt64(SplitRingTests.available),
+                        used: 0x20000 + UInt64(SplitRingTests.used)),
                     entries: SplitRingTests.entries, in: memory, next: 0, tellsIndex: tellsIndex, takesIndirect: true))
         }
 
@@ -110,7 +112,9 @@ import Testing
             unsafe at.storeBytes(of: index, toByteOffset: 2, as: UInt16.self)
         }
 
-        func store(_ value: UInt16, at offset: Int) { unsafe start.storeBytes(of: value, toByteOffset: offset, as: UInt16.self) }
+        func store(_ value: UInt16, at offset: Int) {
+            unsafe start.storeBytes(of: value, toByteOffset: offset, as: UInt16.self)
+        }
         func load(_ offset: Int) -> UInt16 { unsafe start.load(fromByteOffset: offset, as: UInt16.self) }
 
         func take() -> [Int]? {
@@ -173,9 +177,11 @@ import Testing
     static let broken: [(String, @Sendable (Rig) -> Void)] = [
         ("a loop", { $0.descriptor(0, 0x11000, 1, 1, 0) }), ("outside", { $0.descriptor(0, 0x30000, 1, 0) }),
         ("across the end", { $0.descriptor(0, 0x1ffff, 2, 0) }), ("wraps", { $0.descriptor(0, .max, .max, 0) }),
-        ("to be written", { $0.descriptor(0, 0x11000, 1, 2) }), ("no such next", { $0.descriptor(0, 0x11000, 1, 1, 8) }),
+        ("to be written", { $0.descriptor(0, 0x11000, 1, 2) }),
+        ("no such next", { $0.descriptor(0, 0x11000, 1, 1, 8) }),
         ("an odd table", { $0.descriptor(0, 0x11000, 17, 4) }), ("an empty table", { $0.descriptor(0, 0x11000, 0, 4) }),
-        ("a table and more", { $0.descriptor(0, 0x11000, 16, 5, 1) }), ("no such head", { $0.store(8, at: available + 4) }),
+        ("a table and more", { $0.descriptor(0, 0x11000, 16, 5, 1) }),
+        ("no such head", { $0.store(8, at: available + 4) }),
         ("an index that jumps", { $0.store(100, at: available + 2) }),
     ]
 
@@ -193,9 +199,12 @@ import Testing
 
     @Test func aRingHasToBeInMemory() throws {
         let rig = try Rig()
-        for (descriptors, entries) in [(0x2fff0, 8), (0x20000, 0), (0x20000, 3), (0x20000, 65_536), (0x20008, 8), (0x40000, 8)] {
+        for (descriptors, entries) in [
+            (0x2fff0, 8), (0x20000, 0), (0x20000, 3), (0x20000, 65_536), (0x20008, 8), (0x40000, 8),
+        ] {
             let ring = SplitRing(
-                .init(descriptors: UInt64(descriptors), available: 0x20400, used: 0x20800), entries: entries, in: rig.memory,
+                .init(descriptors: UInt64(descriptors), available: 0x20400, used: 0x20800), entries: entries,
+                in: rig.memory,
                 next: 0, tellsIndex: false, takesIndirect: false)
             #expect(ring == nil, "\(descriptors) \(entries)")
         }
