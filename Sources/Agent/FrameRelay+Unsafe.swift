@@ -34,6 +34,8 @@ struct FrameRelay: ~Copyable {
     private var inEnd = 0
     /// A frame that has yet to be escaped.
     private let scratch: UnsafeMutableRawPointer
+    /// What is waited for: the stream's two sides and the tap.
+    private let watched: UnsafeMutablePointer<pollfd>
 
     init(tap: Int32, framing: LinkFraming) {
         self.tap = tap
@@ -43,12 +45,14 @@ struct FrameRelay: ~Copyable {
         unsafe out = .allocate(byteCount: outSize, alignment: 64)
         unsafe input = .allocate(byteCount: Self.inSize, alignment: 64)
         unsafe scratch = .allocate(byteCount: Self.frameLimit, alignment: 64)
+        unsafe watched = .allocate(capacity: 3)
     }
 
     deinit {
         unsafe out.deallocate()
         unsafe input.deallocate()
         unsafe scratch.deallocate()
+        unsafe watched.deallocate()
     }
 
     /// Forgets what is left of an earlier connection, and what the tap's queue has kept since: nobody waits for that any more.
@@ -61,23 +65,21 @@ struct FrameRelay: ~Copyable {
     mutating func run(_ connection: borrowing AgentConnection) -> End {
         while true {
             let isFull = outEnd > 0
-            var watched = [
-                pollfd(fd: connection.input, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: connection.output, events: isFull ? Int16(POLLOUT) : 0, revents: 0),
-                pollfd(fd: tap, events: isFull ? 0 : Int16(POLLIN), revents: 0),
-            ]
-            if unsafe poll(&watched, 3, -1) < 0 {
+            unsafe watched[0] = pollfd(fd: connection.input, events: Int16(POLLIN), revents: 0)
+            unsafe watched[1] = pollfd(fd: connection.output, events: isFull ? Int16(POLLOUT) : 0, revents: 0)
+            unsafe watched[2] = pollfd(fd: tap, events: isFull ? 0 : Int16(POLLIN), revents: 0)
+            if unsafe poll(watched, 3, -1) < 0 {
                 if errno == EINTR { continue }
                 return .stream
             }
-            if watched[2].revents != 0, !takeFromTap() { return .tap }
-            if outEnd > 0, watched[1].revents != 0 || watched[2].revents != 0, !give(connection.output) {
-                return .stream
-            }
-            if watched[0].revents != 0 {
-                let end = take(connection.input)
-                if let end { return end }
-            }
+            let isReadable = unsafe watched[0].revents != 0
+            let isWritable = unsafe watched[1].revents != 0
+            let tapSpeaks = unsafe watched[2].revents != 0
+            if tapSpeaks, !takeFromTap() { return .tap }
+            if outEnd > 0, isWritable || tapSpeaks, !give(connection.output) { return .stream }
+            // The reader of stdout has gone: nothing else is told of an output that is not waited for.
+            if isWritable, !isFull, connection.output != connection.input { return .stream }
+            if isReadable, let end = take(connection.input) { return end }
         }
     }
 

@@ -21,10 +21,10 @@ extension VirtualSwitch {
             try listen(address, check(host_link_listen_vsock(port)), .stream)
         case .serial(let path):
             let fd = unsafe host_serial_open(path)
-            if fd >= 0 {
-                try add(fd, .stream, .serial, origin: index)
-            } else {
+            if fd == -ENOENT || fd == -ENOTTY {
                 try unsafe listen(address, check(host_link_listen(path, Int32(host_link_stream))), .stream)
+            } else {
+                try add(check(fd), .stream, .serial, origin: index)
             }
         case .vhostUser(let path):
             try unsafe listen(address, check(host_link_listen(path, Int32(host_link_stream))), .shared)
