@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -250,7 +251,7 @@ static void pump(struct machine *m) {
                 finish(m, &frames[count], 17, UDP, datagram);
             }
         } else {
-            uint32_t largest = m->link->offloads ? 65000 / mss * mss : mss;
+            uint32_t largest = m->link->offloads && mss < 65000 ? 65000 / mss * mss : mss;
             while (count < most && (int32_t)(m->una + m->window - nxt) >= (int32_t)mss) {
                 uint32_t room = (m->una + m->window - nxt) / mss * mss;
                 uint32_t length = room < largest ? room : largest;
@@ -271,6 +272,8 @@ static void pump(struct machine *m) {
         if (mode == udp_out) m->bytes += (uint64_t)n * datagram;
         if ((int32_t)(m->nxt - m->end) > 0) m->end = m->nxt;
         m->blocked = n < count;
+        // A link that tells of room only when there was none has to be made to call again.
+        if (mode == udp_out && m->link->tells_room && !m->blocked) eventfd_write(m->link->fd, 1);
         if (m->blocked || mode == udp_out) return;
     }
 }

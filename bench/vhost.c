@@ -1,7 +1,7 @@
 // bench/machine.c's link in shared memory: a vhost-user front-end whose guest is this process.
 //
 // One memfd holds both rings (256 entries, EVENT_IDX) and all buffers. To the device a frame is two descriptors, headers and zeros, as a
-// guest's kernel would give it; frames come in buffers of 64 KiB. TSO and checksums are agreed to, so frames are up to 64 KiB whatever
+// guest's kernel would give it; frames come in buffers of 68 KiB. TSO, USO and checksums are agreed to, so frames are up to 64 KiB whatever
 // the MTU. One eventfd tells of both rings.
 #define _GNU_SOURCE
 #include "machine.h"
@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { entries = 256, slot = 128, header = 12, buffer = 1 << 16, received = 128 };
+enum { entries = 256, slot = 128, header = 12, buffer = 68 << 10, received = 128 };
 enum { guest = 0x40000000, ring_space = 1 << 14, slots_at = 1 << 16, zeros_at = 1 << 17, buffers_at = 1 << 18 };
 
 struct descriptor { uint64_t address; uint32_t length; uint16_t flags, next; };
@@ -159,8 +159,9 @@ struct link *vhost_open(int socket) {
     if (fd < 0 || ftruncate(fd, size) < 0) fail("memfd");
     v->memory = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     v->link = (struct link){.fd = eventfd(0, EFD_NONBLOCK), .offloads = 1, .tells_room = 1, .send = vhost_send, .receive = vhost_receive};
-    // Version 1, event index, mergeable buffers, protocol features, TSO and checksums both ways.
-    uint64_t features = 1ull << 32 | 1 << 29 | 1 << 15 | 1 << 30 | 1 << 0 | 1 << 1 | 1 << 7 | 1 << 11;
+    // Version 1, event index, mergeable buffers, protocol features, TSO, USO and checksums both ways.
+    uint64_t features = 1ull << 32 | 1 << 29 | 1 << 15 | 1 << 30 | 1 << 0 | 1 << 1 | 1 << 7 | 1 << 11
+        | 1ull << 54 | 1ull << 55 | 1ull << 56;
     struct { uint32_t count, padding; uint64_t guest, size, user, offset; } memory = {1, 0, guest, size, (uintptr_t)v->memory, 0};
     say(socket, 3, "", 0, -1);
     say_number(socket, 2, features, -1);

@@ -54,7 +54,7 @@ private let answer: MHD_AccessHandlerCallback = { context, connection, url, meth
     guard verb == "GET" || verb == "HEAD" else {
         return unsafe text(405, "Only GET and HEAD.", connection)
     }
-    let directory = unsafe Int32(Int(bitPattern: context) - 1)
+    let directory = Int32(Int(bitPattern: context) - 1)
     let path = unsafe String(cString: url)
     guard let (file, size) = BootDirectory.open(path, beneath: directory) else {
         return unsafe text(404, "No such file.", connection)

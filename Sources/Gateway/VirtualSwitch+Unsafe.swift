@@ -30,8 +30,8 @@ final class VirtualSwitch {
     static let batchSize = 256 * 1024
     /// Room behind the batch for a frame that has yet to be escaped or cut.
     static let scratchSize = LinkFraming.largest
-    private static let readSize = 256 * 1024
-    private static let messages = 64
+    static let readSize = 256 * 1024
+    static let messages = 64
 
     struct Listener {
         let address: LinkAddress
@@ -43,8 +43,8 @@ final class VirtualSwitch {
     let loop: EventLoop
     let context: UnsafeMutableRawPointer
     let callback: PollCallback
-    private let gatewayMAC: MACAddress
-    private let isolates: Bool
+    let gatewayMAC: MACAddress
+    let isolates: Bool
     let mtu: Int
     let logger: Logger
     let addresses: [LinkAddress]
@@ -69,18 +69,18 @@ final class VirtualSwitch {
 
     // The read in hand.
     let space: UnsafeMutableRawPointer
-    private let spaceSize: Int
-    private let lengths: UnsafeMutablePointer<UInt32>
-    private var readPort = -1
-    private(set) var readEnd = 0
+    let spaceSize: Int
+    let lengths: UnsafeMutablePointer<UInt32>
+    var readPort = -1
+    var readEnd = 0
     var readAt = 0
-    private var readCount = 0
+    var readCount = 0
     /// A frame of the read that came after one that it did not continue.
-    private var waiting: Range<Int>?
+    var waiting: Range<Int>?
     /// What a tap's kernel left to us of the frame in hand.
-    private var given = OffloadHeader()
+    var given = OffloadHeader()
     /// What goes with the frame that `next` gave.
-    private(set) var offload = OffloadHeader()
+    var offload = OffloadHeader()
     /// A capture shows frames as they came.
     var joins = true
 
@@ -119,11 +119,11 @@ final class VirtualSwitch {
     }
 
     /// Bytes kept for a message: those of machines that segment are up to 64 KiB whatever the MTU.
-    private static func stride(_ mtu: Int, trusting: Bool) -> Int {
+    static func stride(_ mtu: Int, trusting: Bool) -> Int {
         trusting ? LinkFraming.largest : max(2048, (mtu + 64 + 63) & ~63)
     }
 
-    private func stride(of link: MachineLink) -> Int {
+    func stride(of link: MachineLink) -> Int {
         Self.stride(mtu, trusting: link.trustsChecksums || link.hasHeaders)
     }
 
@@ -215,7 +215,7 @@ final class VirtualSwitch {
         return true
     }
 
-    private func flood(_ offload: OffloadHeader, _ header: RawSpan, _ payload: RawSpan, except source: Int) {
+    func flood(_ offload: OffloadHeader, _ header: RawSpan, _ payload: RawSpan, except source: Int) {
         for port in links.indices where port != source {
             guard let link = links[port], !link.isQuiet else { continue }
             if !put(offload, header, payload, port, link) { link.counters.lost += 1 }
@@ -223,7 +223,7 @@ final class VirtualSwitch {
     }
 
     /// Puts a frame into the batch. False when the port is busy.
-    private func put(
+    func put(
         _ offload: OffloadHeader, _ header: RawSpan, _ payload: RawSpan, _ port: Int, _ link: MachineLink
     ) -> Bool {
         let cutter = SegmentCutter(offload, header: header, payload: payload)
@@ -342,186 +342,5 @@ final class VirtualSwitch {
             return true
         }
         return !link.isBusy
-    }
-
-    // MARK: In
-
-    /// Reads once from a link. `next` gives its frames.
-    func read(_ port: Int) {
-        readPort = -1
-        readAt = 0
-        waiting = nil
-        guard port < links.count, let link = links[port] else { return }
-        let stride = stride(of: link)
-        let outcome = unsafe link.read(
-            into: space, size: Self.readSize, stride: stride, lengths: lengths, count: Self.messages)
-        switch outcome {
-        case .nothing: return
-        case .ended: return end(port)
-        case .bytes(let count): readEnd = count
-        case .messages(let count): readCount = count
-        }
-        readPort = port
-    }
-
-    /// Something is wrong with the descriptor itself.
-    func fail(_ port: Int) {
-        if port < links.count, links[port] != nil { end(port) }
-    }
-
-    /// The next frame of the read that is for the core, with those joined to it that continue it. It lies in `frame(range)` until
-    /// the next read.
-    func next() -> Range<Int>? {
-        guard readPort >= 0 else { return nil }
-        let port = readPort
-        while let link = links[port], let range = nextFrame(link) {
-            link.counters.received += 1
-            if route(range, from: port, link) { return join(range, link) }
-        }
-        readPort = -1
-        return nil
-    }
-
-    /// Joins to a frame for the core what comes next on its link, while it continues it. Sets `offload`.
-    private func join(_ range: Range<Int>, _ link: MachineLink) -> Range<Int> {
-        if link.hasHeaders {
-            offload = given
-            return range
-        }
-        var bytes = unsafe MutableRawSpan(_unsafeStart: space, byteCount: spaceSize)
-        guard joins, var joiner = SegmentJoiner(range, in: bytes.bytes, isTrusted: link.trustsChecksums) else {
-            offload = OffloadHeader()
-            offload.checksumValid = link.trustsChecksums
-            return range
-        }
-        while let next = nextFrame(link) {
-            guard joiner.join(next, in: &bytes) else {
-                waiting = next
-                break
-            }
-            link.counters.received += 1
-        }
-        offload = joiner.finish(in: &bytes)
-        return joiner.range
-    }
-
-    @_lifetime(borrow self)
-    func frame(_ range: Range<Int>) -> RawSpan {
-        let span = unsafe RawSpan(_unsafeStart: space + range.lowerBound, byteCount: range.count)
-        return unsafe _overrideLifetime(span, borrowing: self)
-    }
-
-    /// Where the next frame lies; what is not whole is kept.
-    private func nextFrame(_ link: MachineLink) -> Range<Int>? {
-        if let range = waiting {
-            waiting = nil
-            return range
-        }
-        if link.kind != .stream { return nextMessage(link) }
-        if link.handshake != nil, !introduce(link, readPort) { return nil }
-        if link.framing == .serial { return nextSerial(link) }
-        let bytes = unsafe RawSpan(_unsafeStart: space, byteCount: readEnd)
-        while true {
-            switch link.framing.next(in: bytes, at: readAt) {
-            case .frame(let range):
-                readAt = range.upperBound
-                return range
-            case .empty(let next):
-                link.counters.empty += 1
-                readAt = next
-            case .more:
-                link.keep(bytes.extracting(readAt..<readEnd))
-                return nil
-            case .bad:
-                link.counters.oversized += 1
-                logger.warning(
-                    "a machine on \(addresses[link.origin].text) was sent away: it does not speak this link's protocol")
-                end(readPort)
-                return nil
-            }
-        }
-    }
-
-    /// The next frame of a serial line, which is unescaped where it lies. Noise is skipped; without end it is not kept.
-    private func nextSerial(_ link: MachineLink) -> Range<Int>? {
-        var bytes = unsafe MutableRawSpan(_unsafeStart: space, byteCount: readEnd)
-        while true {
-            switch SerialFraming.next(in: &bytes, from: readAt, to: readEnd) {
-            case .frame(let range, let next):
-                readAt = next
-                return range
-            case .empty(let next): readAt = next
-            case .damaged(let next):
-                link.counters.damaged += 1
-                readAt = next
-            case .more:
-                if readEnd - readAt > SerialFraming.room(link.limit) {
-                    link.counters.damaged += 1
-                    readAt = readEnd
-                }
-                link.keep(bytes.bytes.extracting(readAt..<readEnd))
-                return nil
-            }
-        }
-    }
-
-    private func nextMessage(_ link: MachineLink) -> Range<Int>? {
-        let stride = stride(of: link)
-        while readAt < readCount {
-            var length = unsafe Int(lengths[readAt])
-            var start = readAt * stride
-            readAt += 1
-            if length == Int(UInt32.max) {
-                link.counters.oversized += 1
-                continue
-            }
-            if link.hasHeaders, length >= GuestTap.offloadLength {
-                unsafe given = GuestTap.decode(space + start)
-                start += GuestTap.offloadLength
-                length -= GuestTap.offloadLength
-            }
-            // "VFKT" introduces some peers of vfkit links; like any other shred of a frame it is of no further use.
-            if length < EthernetHeader.length {
-                link.counters.empty += 1
-                continue
-            }
-            return start..<start + length
-        }
-        return nil
-    }
-
-    /// Learns, and hands a frame on to the ports it is for. Whether it is for the core.
-    private func route(_ range: Range<Int>, from port: Int, _ link: MachineLink) -> Bool {
-        let frame = unsafe RawSpan(_unsafeStart: space + range.lowerBound, byteCount: range.count)
-        guard let ethernet = try? EthernetView(frame) else { return true }  // for the core to count
-        let source = ethernet.source
-        if source != link.lastSource {
-            guard source != gatewayMAC, !source.isMulticast, stations.learn(source, port: port) else {
-                link.counters.spoofed += 1
-                return false
-            }
-            link.lastSource = source
-        }
-        if let refusal = bindings.refusal(of: ethernet, port: port, now: Instant(nanoseconds: monotonicNanoseconds())) {
-            refuse(refusal, ethernet, link)
-            return false
-        }
-        let destination = ethernet.destination
-        if destination == gatewayMAC { return true }
-        if isolates { return destination.isMulticast }
-        let offload = link.hasHeaders ? given : OffloadHeader()
-        guard let split = SuperFrame.headerLength(frame, offload) else {
-            link.counters.lost += 1
-            return false
-        }
-        let header = frame.extracting(0..<split)
-        let payload = frame.extracting(split..<frame.byteCount)
-        if !destination.isMulticast, let other = stations.port(of: destination) {
-            guard other != port, let target = links[other] else { return false }
-            if !put(offload, header, payload, other, target) { target.counters.lost += 1 }
-            return false
-        }
-        flood(offload, header, payload, except: port)
-        return destination.isMulticast
     }
 }

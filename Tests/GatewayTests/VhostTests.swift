@@ -120,7 +120,7 @@ import Testing
         func take() -> [Int]? {
             guard let chain = unsafe ring.take(into: pieces, isWritten: false, in: memory) else { return nil }
             ring.give(chain.head, length: 0)
-            return unsafe (0..<chain.count).map { unsafe pieces[$0].length }
+            return (0..<chain.count).map { unsafe pieces[$0].length }
         }
     }
 
