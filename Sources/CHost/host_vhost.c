@@ -52,9 +52,10 @@ static void shrunk(int signal, siginfo_t *info, void *context) {
         size_t length = guarded[i].length;
         if (length == 0 || at < start || at >= start + length)
             continue;
+        // Without a reserve: a region may be larger than all memory, when its file has holes.
         // mmap(2) is a plain system call: nothing here that an interrupted malloc could mind.
         int saved = errno;
-        void *replaced = mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        void *replaced = mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
         errno = saved;
         if (replaced != MAP_FAILED)
             return;

@@ -23,13 +23,14 @@ GATEWAY_MAC = bytes.fromhex("5e706f727401")
 class FrontEnd:
     """What QEMU is to the back-end: its memory, two rings of 64, and the messages that say so. Ring 0 has 32 buffers of 4 KiB."""
 
-    def __init__(self, path, features=VERSION_1 | MERGEABLE | INDIRECT, start=True, number=9):
+    def __init__(self, path, features=VERSION_1 | MERGEABLE | INDIRECT, start=True, number=9, shared=SIZE):
         self.mac, self.address = bytes.fromhex("5254000000%02x" % number), bytes([10, 0, 2, number])
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(5)
         self.socket.connect(path)
         self.memory_fd = os.memfd_create("guest")
-        os.ftruncate(self.memory_fd, SIZE)
+        self.shared = shared
+        os.ftruncate(self.memory_fd, shared)
         self.memory = mmap.mmap(self.memory_fd, SIZE)
         self.features, self.available, self.used = features, [0, 0], [0, 0]
         self.kick, self.call = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)], [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
@@ -58,7 +59,7 @@ class FrontEnd:
         self.send(SET_OWNER)
         self.send(SET_FEATURES, struct.pack("Q", self.features | PROTOCOL))
         self.send(SET_PROTOCOL_FEATURES, struct.pack("Q", self.ask(GET_PROTOCOL_FEATURES) & 8))
-        self.send(SET_MEM_TABLE, struct.pack("IIQQQQ", 1, 0, GUEST, SIZE, USER, 0), [self.memory_fd])
+        self.send(SET_MEM_TABLE, struct.pack("IIQQQQ", 1, 0, GUEST, self.shared, USER, 0), [self.memory_fd])
         for index in range(32):
             self.descriptor(0, index, self.buffer(0, index), 4096, WRITE)
             self.offer(0, index)
@@ -291,10 +292,30 @@ class VhostUser(Machines):
                 self.assertTrue(witness.arp(), "somebody else's link")
         os.close(file)
 
-    def test_memory_that_shrinks(self):
-        """a monitor that truncates the guest's memory loses its own frames only"""
+    def test_call_that_is_full(self):
+        """a call whose counter is full, and whose descriptor would block, holds up nobody"""
         process = self.serve(f"vhost-user:{self.socket_path}")
         witness, front_end = self.front_end(), self.front_end(number=10)
+        full = os.eventfd(0)
+        self.addCleanup(os.close, full)
+        os.eventfd_write(full, 2**64 - 2)
+        front_end.send(SET_VRING_CALL, struct.pack("Q", 1), [full])
+        front_end.ask(GET_FEATURES)
+        front_end.arp()
+        self.assertTrue(witness.arp())
+        self.assertIsNone(process.poll())
+
+    def test_memory_that_shrinks(self):
+        """a monitor that truncates the guest's memory loses its own frames only"""
+        self.check_shrinking(SIZE)
+
+    def test_more_memory_than_there_is_that_shrinks(self):
+        """the same with a file of 1 TiB, nearly all of it a hole"""
+        self.check_shrinking(1 << 40)
+
+    def check_shrinking(self, shared):
+        process = self.serve(f"vhost-user:{self.socket_path}")
+        witness, front_end = self.front_end(), self.front_end(number=10, shared=shared)
         self.assertTrue(front_end.arp())
         front_end.offer(1, 0)
         os.ftruncate(front_end.memory_fd, 0)

@@ -48,6 +48,8 @@ final class VhostDevice {
     /// Protocol features: REPLY_ACK (3), CONFIGURE_MEM_SLOTS (15).
     private static let protocolFeatures: UInt64 = 1 << 3 | 1 << 15
 
+    private static let readsPerTurn = 64
+
     struct Queue {
         var entries = 0
         var base: UInt16 = 0
@@ -120,7 +122,8 @@ final class VhostDevice {
 
     /// Reads and answers what the monitor has said. False when it has gone, or speaks something else.
     func receiveMessages() -> Bool {
-        while true {
+        // Bounded: one who never pauses must leave others their turn. What is left is still readable.
+        for _ in 0..<Self.readsPerTurn {
             var count: Int32 = 0
             var given = InlineArray<32, Int32>(repeating: -1)
             let wanted = inbox.count - inboxCount
@@ -156,6 +159,7 @@ final class VhostDevice {
             inboxCount = 0
             guard isFine else { return false }
         }
+        return true
     }
 
     private func take(_ header: VhostMessage.Header) -> Bool {
@@ -213,6 +217,8 @@ final class VhostDevice {
         case .setKick(let ring, let has): return setKick(ring, has) ? 0 : nil
         case .setCall(let ring, let has):
             guard queues.indices.contains(ring), let given = given(has) else { return nil }
+            // Full, which its owner can make it, it must not hold the loop.
+            if given >= 0 { _ = fcntl(given, F_SETFL, fcntl(given, F_GETFL) | O_NONBLOCK) }
             if queues[ring].call >= 0 { Glibc.close(queues[ring].call) }
             queues[ring].call = given
         case .setError(let ring):
