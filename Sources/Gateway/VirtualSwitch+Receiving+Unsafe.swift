@@ -1,4 +1,6 @@
+internal import Logging
 internal import Netstack
+internal import Uv
 internal import Wire
 
 // The switch's reading half: one read of a link, its frames one by one, each sent on to the ports it is for or given to the core. A frame for
@@ -14,6 +16,7 @@ extension VirtualSwitch {
         let stride = stride(of: link)
         let outcome = unsafe link.read(
             into: space, size: Self.readSize, stride: stride, lengths: lengths, count: Self.messages)
+        tellOfBrokenRing(link)
         switch outcome {
         case .nothing: return
         case .ended: return end(port)

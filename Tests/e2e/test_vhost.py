@@ -9,7 +9,7 @@ import socket
 import struct
 import subprocess
 
-from lab import PYTHON, SERVER4, until
+from lab import PYTHON, SERVER4, rests, until
 from test_machines import Machine, Machines
 
 (GET_FEATURES, SET_FEATURES, SET_OWNER, SET_MEM_TABLE, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE, SET_VRING_KICK,
@@ -169,6 +169,22 @@ class VhostUser(Machines):
         front_end.send(SET_VRING_BASE, struct.pack("II", 1, before + 1))
         front_end.send(SET_VRING_KICK, struct.pack("Q", 1), [front_end.kick[1]])
         self.assertTrue(front_end.arp())
+
+    def test_disabled(self):
+        """a ring that is disabled passes nothing and does not keep the process busy; enabled again it goes on"""
+        process = self.serve(f"vhost-user:{self.socket_path}")
+        front_end = self.front_end()
+        self.assertTrue(front_end.arp())
+        front_end.send(SET_VRING_ENABLE, struct.pack("II", 1, 0))
+        front_end.ask(GET_FEATURES)
+        used = front_end.used_index(1)
+        front_end.offer(1, 0)
+        front_end.ring(1)
+        front_end.ask(GET_FEATURES)
+        self.assertTrue(rests(process.pid, 0.2), "it spins")
+        self.assertEqual(front_end.used_index(1), used)
+        front_end.send(SET_VRING_ENABLE, struct.pack("II", 1, 1))
+        self.assertTrue(until(lambda: front_end.used_index(1) == used + 1))
 
     def test_comes_and_goes(self):
         """front-ends come and go, the last in the middle of a message; the next is served, and a machine on another link is not touched"""

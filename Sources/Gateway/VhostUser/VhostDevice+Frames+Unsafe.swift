@@ -17,7 +17,10 @@ extension VhostDevice {
 
     /// Puts a frame into the guest's buffers. The guest learns of it at `tell`.
     func write(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Outcome {
-        guard queues[0].ring != nil else { return .lost }
+        guard runs(0) else { return .lost }
+        var offload = offload
+        // VIRTIO 1.2 section 5.1.6.4.1: not for a driver that does not know the flag.
+        if !knowsChecksums { offload.checksumValid = false }
         for _ in 0..<Self.mostTries {
             if let outcome = tryToWrite(offload, header: header, payload: payload) { return outcome }
         }
@@ -108,7 +111,11 @@ extension VhostDevice {
     func read(
         into space: UnsafeMutableRawPointer, stride: Int, lengths: UnsafeMutablePointer<UInt32>, most: Int
     ) -> Int {
-        guard queues[1].ring != nil else { return 0 }
+        guard runs(1) else {
+            // Level-triggered: it would tell again at once.
+            clearKick(1)
+            return 0
+        }
         var frames = 0
         while true {
             if frames == most {

@@ -78,6 +78,8 @@ final class VhostDevice {
     let pieces: UnsafeMutablePointer<SplitRing.Piece>
     /// There was no room in the guest's buffers for the last frame.
     var lacksBuffers = false
+    /// The log has been told of a broken ring.
+    var saidBroken = false
 
     init(
         fd: Int32, loop: EventLoop, context: UnsafeMutableRawPointer, callback: @escaping PollCallback, port: Int
@@ -106,6 +108,13 @@ final class VhostDevice {
     /// Bytes of the header before each frame (section 5.1.6).
     var headerLength: Int { has(Feature.version1 | Feature.mergeable) ? 12 : 10 }
     var merges: Bool { has(Feature.mergeable) }
+    /// The driver has been told that it may be spared a look at checksums.
+    var knowsChecksums: Bool { has(Feature.guestChecksum) }
+
+    /// Frames pass through a ring. One that is disabled keeps its place.
+    func runs(_ index: Int) -> Bool {
+        queues[index].ring != nil && (queues[index].isEnabled || !has(Feature.protocolFeatures))
+    }
 
     /// Whether the guest takes a frame as it is.
     func takes(_ offload: OffloadHeader) -> Bool {

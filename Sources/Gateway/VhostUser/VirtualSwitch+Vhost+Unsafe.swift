@@ -57,12 +57,18 @@ extension VirtualSwitch {
     /// A monitor has something to say. False when its link is gone.
     func hear(_ port: Int) -> Bool {
         guard port < links.count, let device = links[port]?.device else { return true }
-        let wasBroken = device.isBroken
         guard device.receiveMessages() else {
             end(port)
             return false
         }
-        if device.isBroken, !wasBroken { logger.warning("a machine has a ring that makes no sense") }
         return true
+    }
+
+    /// Says once that a guest's driver has broken a ring, which is left alone from then on.
+    func tellOfBrokenRing(_ link: MachineLink) {
+        guard let device = link.device, !device.saidBroken, device.isBroken else { return }
+        device.saidBroken = true
+        logger.warning(
+            "the machine on \(addresses[link.origin].text) has a ring that makes no sense: its frames do not pass")
     }
 }
