@@ -92,7 +92,7 @@ package enum YAMLReader {
 
         mutating func next() throws(YAMLError) -> Event {
             var event = unsafe yaml_event_t()
-            guard unsafe yaml_parser_parse(parser, &event) == 1 else { throw unsafe failure() }
+            guard unsafe yaml_parser_parse(parser, &event) == 1 else { throw failure() }
             defer { unsafe yaml_event_delete(&event) }
             count += 1
             let line = unsafe Int(event.start_mark.line) + 1

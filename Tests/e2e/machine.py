@@ -39,7 +39,9 @@ class Stream:
         return self.read
 
     def send(self, frame):
-        data = struct.pack(self.form, len(frame)) + frame
+        self.send_all(struct.pack(self.form, len(frame)) + frame)
+
+    def send_all(self, data):
         while data:
             try:
                 data = data[os.write(self.write, data):]
@@ -73,12 +75,7 @@ class Serial(Stream):
         data = frame + struct.pack("<I", zlib.crc32(frame))
         for byte in (b"}", b"~", b"\x11", b"\x13"):
             data = data.replace(byte, b"}" + bytes([byte[0] ^ 0x20]))
-        data = b"~" + data + b"~"
-        while data:
-            try:
-                data = data[os.write(self.write, data):]
-            except BlockingIOError:
-                select.select([], [self.write], [])
+        self.send_all(b"~" + data + b"~")
 
     def receive(self):
         data = os.read(self.read, 1 << 18)

@@ -72,23 +72,20 @@ struct GuestMemory {
 
     /// Where `length` bytes at a guest's physical address are; nil when they are not all in one region.
     func guest(_ address: UInt64, _ length: Int) -> UnsafeMutableRawPointer? {
-        for index in mapped.indices {
-            let region = mapped[index].region
-            guard address >= region.guest else { continue }
-            let at = address - region.guest
-            if at < region.size, UInt64(length) <= region.size - at {
-                return unsafe mapped[index].start + Int(region.offset + at)
-            }
-        }
-        return nil
+        unsafe find(address, length) { $0.guest }
     }
 
     /// The same for an address of the monitor's.
     func user(_ address: UInt64, _ length: Int) -> UnsafeMutableRawPointer? {
+        unsafe find(address, length) { $0.user }
+    }
+
+    @inline(__always)
+    private func find(_ address: UInt64, _ length: Int, _ start: (Region) -> UInt64) -> UnsafeMutableRawPointer? {
         for index in mapped.indices {
             let region = mapped[index].region
-            guard address >= region.user else { continue }
-            let at = address - region.user
+            guard address >= start(region) else { continue }
+            let at = address - start(region)
             if at < region.size, UInt64(length) <= region.size - at {
                 return unsafe mapped[index].start + Int(region.offset + at)
             }
