@@ -13,7 +13,7 @@ from lab import PYTHON, SERVER4, rests, until
 from test_machines import Machine, Machines
 
 (GET_FEATURES, SET_FEATURES, SET_OWNER, SET_MEM_TABLE, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE, SET_VRING_KICK,
- SET_VRING_CALL, GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_ENABLE) = (1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 15, 16, 18)
+ SET_VRING_CALL, GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_ENABLE, REM_MEM_REG) = (1, 2, 3, 5, 8, 9, 10, 11, 12, 13, 15, 16, 18, 38)
 VERSION_1, MERGEABLE, INDIRECT, EVENT_INDEX, PROTOCOL = 1 << 32, 1 << 15, 1 << 28, 1 << 29, 1 << 30
 NEXT, WRITE, INDIRECT_FLAG = 1, 2, 4
 SIZE, ENTRIES, GUEST, USER = 1 << 22, 64, 0x40000000, 0x7F0000000000
@@ -320,6 +320,28 @@ class VhostUser(Machines):
         front_end.arp()
         self.assertTrue(witness.arp())
         self.assertIsNone(process.poll())
+
+    def test_memory_that_goes(self):
+        """memory that goes from beneath running rings, refused with an answer: they stop, and nobody else is touched"""
+        process = self.serve(f"vhost-user:{self.socket_path}")
+        witness = self.front_end(number=10)
+        elsewhere = struct.pack("IIQQQQ", 1, 0, GUEST, SIZE, USER + (1 << 32), 0)
+        for name, request, payload, fds in (
+                ("a table without the rings", SET_MEM_TABLE, elsewhere, 1), ("a table without its descriptors", SET_MEM_TABLE, elsewhere, 0),
+                ("a region that is no stretch of its file", SET_MEM_TABLE, struct.pack("IIQQQQ", 1, 0, GUEST, SIZE, USER, SIZE), 1),
+                ("the region taken away", REM_MEM_REG, struct.pack("QQQQQ", 0, GUEST, SIZE, USER, 0), 0)):
+            with self.subTest(name):
+                front_end = FrontEnd(self.socket_path)
+                self.assertTrue(front_end.arp())
+                front_end.send(request, payload, [front_end.memory_fd] * fds, flags=1 | 8)
+                self.assertEqual(struct.unpack("Q", front_end.socket.recv(20)[12:])[0], 1, "it is refused")
+                front_end.offer(1, 0)
+                front_end.ring(1)
+                front_end.ring(0)
+                front_end.ask(GET_FEATURES)
+                self.assertTrue(witness.arp(), "somebody else's link")
+                self.assertIsNone(process.poll())
+                front_end.close()
 
     def test_memory_that_shrinks(self):
         """a monitor that truncates the guest's memory loses its own frames only"""

@@ -208,7 +208,8 @@ final class VhostDevice {
         case .addMemory(let region):
             guard arrived.count == 1, memory.add(mapping(region), fd: arrived[0]) else { return nil }
         case .removeMemory(let region):
-            guard memory.remove(mapping(region)), restart() else { return nil }
+            let running = suspend()
+            guard memory.remove(mapping(region)), resume(running) else { return nil }
         case .setSize(let ring, let entries):
             guard let queue = stopped(ring), entries <= SplitRing.mostEntries else { return nil }
             queues[queue].entries = entries
@@ -218,7 +219,7 @@ final class VhostDevice {
         case .setAddresses(let ring, let descriptors, let used, let available):
             guard queues.indices.contains(ring) else { return nil }
             queues[ring].addresses = .init(descriptors: descriptors, available: available, used: used)
-            if queues[ring].ring != nil { return restart() ? 0 : nil }
+            return resume(suspend()) ? 0 : nil
         case .getBase(let ring):
             guard queues.indices.contains(ring) else { return nil }
             stop(ring)
@@ -256,12 +257,12 @@ final class VhostDevice {
 
     private func setMemory(_ regions: [VhostMessage.Region]) -> Bool {
         guard arrived.count == regions.count else { return false }
-        suspend()
+        let running = suspend()
         memory.removeAll()
         for (region, fd) in zip(regions, arrived) {
             guard memory.add(mapping(region), fd: fd) else { return false }
         }
-        return restart()
+        return resume(running)
     }
 
     // MARK: Rings
@@ -303,20 +304,19 @@ final class VhostDevice {
             tellsIndex: has(Feature.eventIndex), takesIndirect: has(Feature.indirect))
     }
 
-    /// Remembers where running rings are before their memory goes.
-    private func suspend() {
-        for index in queues.indices { if let ring = queues[index].ring { queues[index].base = ring.next } }
+    /// Takes running rings away, before their memory goes: whatever happens next, none looks at what is not there any more.
+    /// - Returns: which, to be resumed at the same place.
+    private func suspend() -> [Int] {
+        let running = queues.indices.filter { queues[$0].ring != nil }
+        for index in running {
+            if let ring = queues[index].ring { queues[index].base = ring.next }
+            queues[index].ring = nil
+        }
+        return running
     }
 
-    /// Running rings go on in new memory, or at new addresses. False when one is not there.
-    private func restart() -> Bool {
-        suspend()
-        for index in queues.indices where queues[index].ring != nil {
-            queues[index].ring = nil
-            guard start(index), queues[index].ring != nil || !queues[index].isEnabled else { return false }
-        }
-        return true
-    }
+    /// Rings go on in new memory, or at new addresses. False when one is not there.
+    private func resume(_ rings: [Int]) -> Bool { rings.allSatisfy { start($0) } }
 
     private func stop(_ index: Int) {
         if let ring = queues[index].ring { queues[index].base = ring.next }
