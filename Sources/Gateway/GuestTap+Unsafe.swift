@@ -54,17 +54,21 @@ struct GuestTap: ~Copyable {
 
     /// Writes one frame. False when the link is full.
     func write(_ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {
+        // Anything but "full" (a device that is down, say) loses the frame, as a wire would.
+        Self.write(fd, offload, header: header, payload: payload) != -Int(EAGAIN)
+    }
+
+    /// Writes one frame to a tap with virtio headers: the bytes written, or -errno.
+    @inline(__always)
+    static func write(_ fd: Int32, _ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Int {
         var words = (UInt64(0), UInt16(0))
         return unsafe withUnsafeMutableBytes(of: &words) { raw in
-            guard let start = raw.baseAddress else { return true }
-            unsafe Self.encode(offload, to: start)
+            guard let start = raw.baseAddress else { return 0 }
+            unsafe encode(offload, to: start)
             return unsafe header.withUnsafeBytes { header in
                 unsafe payload.withUnsafeBytes { payload in
-                    let count = unsafe host_frame_write(
-                        fd, start, Self.offloadLength, header.baseAddress, header.count, payload.baseAddress,
-                        payload.count)
-                    // Anything but "full" (a device that is down, say) loses the frame, as a wire would.
-                    return count != -Int(EAGAIN)
+                    unsafe host_frame_write(
+                        fd, start, offloadLength, header.baseAddress, header.count, payload.baseAddress, payload.count)
                 }
             }
         }

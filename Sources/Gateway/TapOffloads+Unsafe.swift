@@ -1,5 +1,4 @@
 internal import CHost
-internal import Glibc
 internal import Netstack
 
 // A tap that somebody else has opened, as one of the links of the switch (`--listen fd:N`). One read is a frame, one write another.
@@ -21,17 +20,6 @@ struct TapOffloads {
 
     /// Writes a frame. False when the tap was full or down: the frame is lost, as on a cut wire.
     func write(_ fd: Int32, _ offload: OffloadHeader, header: RawSpan, payload: RawSpan) -> Bool {
-        var words = (UInt64(0), UInt16(0))
-        return unsafe withUnsafeMutableBytes(of: &words) { raw in
-            guard let start = raw.baseAddress else { return false }
-            unsafe GuestTap.encode(offload, to: start)
-            return unsafe header.withUnsafeBytes { header in
-                unsafe payload.withUnsafeBytes { payload in
-                    unsafe host_frame_write(
-                        fd, start, GuestTap.offloadLength, header.baseAddress, header.count, payload.baseAddress,
-                        payload.count) > 0
-                }
-            }
-        }
+        GuestTap.write(fd, offload, header: header, payload: payload) > 0
     }
 }
