@@ -37,7 +37,7 @@ package struct AgentPeer: Equatable, Sendable {
             let words = rest.split(separator: ":", omittingEmptySubsequences: false).map { UInt32($0) }
             switch words.count {
             case 1:
-                guard let port = words[0], port != .max else { return nil };
+                guard let port = words[0], port != .max else { return nil }
                 place = .vsock(cid: Self.hostCID, port: port)
             case 2:
                 guard let cid = words[0], let port = words[1], cid != .max, port != .max else { return nil }

@@ -10,7 +10,8 @@ package import Wire
 // A repeated acknowledgment sends nothing when the window is one block (the sorcerer's apprentice, RFC 1123 section 4.2.3.1). Block numbers
 // wrap to 0. A request that is repeated begins anew, and what there was for the same client's port ends.
 //
-// Limits: `capacity` transfers, `perStation` of one MAC address; a further one is told to try again. The window is at most `windowLimit` blocks, a block
+// Limits: `capacity` transfers, `perStation` of one MAC address; a further one is told to try again. Answers that wait to be taken are at most a
+// whole window of every transfer: a client that asks for more before they have left waits for its time-out, as if they were lost. The window is at most `windowLimit` blocks, a block
 // no longer than fits a packet of the link, so that nothing is fragmented.
 
 /// Where a machine's datagram came from, and which address of ours it was for.
@@ -42,6 +43,7 @@ package struct TFTPServer: ~Copyable {
     package static let capacity = 64
     package static let perStation = 4
     static let windowLimit = 32
+    static let mostAnswers = capacity * windowLimit
     static let tries = 5
     static let defaultTimeout = 1
 
@@ -124,8 +126,10 @@ package struct TFTPServer: ~Copyable {
     }
 
     private mutating func refuse(_ error: TFTPError, _ peer: TFTPPeer, _ port: UInt16) {
-        answers.append(Answer(peer: peer, port: port, bytes: error.bytes))
+        if hasRoom { answers.append(Answer(peer: peer, port: port, bytes: error.bytes)) }
     }
+
+    private var hasRoom: Bool { answers.count < Self.mostAnswers }
 
     // MARK: A transfer
 
@@ -175,11 +179,13 @@ package struct TFTPServer: ~Copyable {
         defer { transfers[port] = transfer }
         transfer.due = now + Int64(transfer.timeout) * 1_000_000_000
         if let oack = transfer.oack {
+            guard hasRoom else { return }
             answers.append(Answer(peer: transfer.peer, port: port, bytes: oack))
             return
         }
         transfer.sent = min(transfer.acknowledged + transfer.windowSize, transfer.blocks)
         for block in transfer.acknowledged + 1...transfer.sent {
+            guard hasRoom else { return }
             let offset = (block - 1) * transfer.blockSize
             let wanted = min(transfer.blockSize, transfer.size - offset)
             var bytes: [UInt8] = [0, 3, UInt8(block >> 8 & 255), UInt8(block & 255)]

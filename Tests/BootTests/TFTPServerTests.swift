@@ -223,6 +223,24 @@ struct TFTPBench: ~Copyable {
         #expect(bench.server.count == TFTPServer.capacity && bench.files.opened.count == TFTPServer.capacity)
     }
 
+    /// A read of a link may bring thousands of small datagrams, each of which asks for a window of large ones.
+    @Test(arguments: [false, true])
+    func whatWaitsToBeSentIsBounded(moves: Bool) {
+        var bench = TFTPBench()
+        bench.files.files["f"] = TFTPServerTests.content(10_000_000)
+        let port = bench.send(TFTPBench.request("f", [("windowsize", "32"), ("blksize", "1428")]))[0].port
+        for i in 0..<5000 {
+            let block = moves ? i : 0
+            let bytes: [UInt8] = [0, 4, UInt8(block >> 8 & 255), UInt8(block & 255)]
+            let isHeard = bench.server.receive(
+                bytes.rawSpan, from: TFTPBench.peer(), port: port, files: &bench.files, now: bench.now)
+            #expect(isHeard)
+        }
+        #expect(bench.server.takeAnswers().count <= 2048)
+        // It goes on after the time-out.
+        #expect(!bench.wait().isEmpty)
+    }
+
     @Test func aFileThatShrinksIsAnError() {
         var bench = TFTPBench()
         bench.files.files["f"] = Self.content(2000)

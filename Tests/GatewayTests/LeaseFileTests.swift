@@ -56,6 +56,12 @@ import Wire
         try file.write([])
         #expect(try file.read() == [])
         #expect(throws: LeaseFileUnusable.self) { try LeaseFile(path: folder + "/none/leases").write([]) }
+        // A disk that is full: what was there stays, and nothing half-written.
+        try file.write(Self.records)
+        #expect(unsafe symlink("/dev/full", file.path + ".new") == 0)
+        #expect(throws: LeaseFileUnusable.self) { try file.write([]) }
+        #expect(try file.read().count == 2)
+        #expect(unsafe access(file.path + ".new", F_OK) != 0)
         #expect(throws: LeaseFileUnusable.self) { try LeaseFile(path: folder).read() }
     }
 }
