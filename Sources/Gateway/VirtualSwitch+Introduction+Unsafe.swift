@@ -29,7 +29,7 @@ extension VirtualSwitch {
             case .asked(let request):
                 readAt += VmnetHandshake.commandLength
                 var random = SystemRandomNumberGenerator()
-                let mac = request.mac ?? VmnetHandshake.station(random.next())
+                let mac = request.mac ?? MACAddress(locallyAdministered: random.next())
                 if let wish = request.preferred, !(reserve?(wish, mac) ?? false) {
                     let sentence = "the address \(wish) is not to be had: it is in use, or not of this network"
                     _ = answer(VmnetHandshake.refusal(sentence), link, port)

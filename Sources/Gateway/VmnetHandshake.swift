@@ -84,24 +84,13 @@ enum VmnetHandshake: Equatable, Sendable {
                 guard byte == UInt8(ascii: "-") else { return nil }
                 continue
             }
-            let digit: UInt8
-            switch byte {
-            case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = byte - UInt8(ascii: "0")
-            case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = byte - UInt8(ascii: "a") + 10
-            case UInt8(ascii: "A")...UInt8(ascii: "F"): digit = byte - UInt8(ascii: "A") + 10
-            default: return nil
-            }
+            guard let digit = byte.hexadecimalDigit else { return nil }
             words = (words.0 << 4 | words.1 >> 60, words.1 << 4 | UInt64(digit))
         }
         var hash = SipHash(key: (0x706f_7274_6f6c_616e, 0x564d_4e33_5400_0016))
         hash.add(words.0)
         hash.add(words.1)
-        return station(hash.finish(0, length: 16))
-    }
-
-    /// A locally administered address of one station.
-    static func station(_ bits: UInt64) -> MACAddress {
-        MACAddress(rawValue: bits & 0xfcff_ffff_ffff | 0x0200_0000_0000)
+        return MACAddress(locallyAdministered: hash.finish(0, length: 16))
     }
 
     // MARK: Ours

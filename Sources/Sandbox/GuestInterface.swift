@@ -66,6 +66,6 @@ package struct GuestInterface: Sendable {
             for byte in (identity + name).utf8 { hash.add(UInt64(byte)) }
             bits = hash.finish(0, length: identity.utf8.count + name.utf8.count)
         }
-        return MACAddress(rawValue: bits & 0xfcff_ffff_ffff | 0x0200_0000_0000)
+        return MACAddress(locallyAdministered: bits)
     }
 }

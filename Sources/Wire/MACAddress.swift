@@ -6,6 +6,11 @@ package struct MACAddress: Hashable, Sendable, BitwiseCopyable, CustomStringConv
     @inlinable
     package init(rawValue: UInt64) { self.rawValue = rawValue & 0xffff_ffff_ffff }
 
+    /// An address of one station that nobody has assigned (IEEE 802, "locally administered"), made of 46 of the `bits`.
+    package init(locallyAdministered bits: UInt64) {
+        self.init(rawValue: bits & 0xfcff_ffff_ffff | 0x0200_0000_0000)
+    }
+
     /// Six groups of two hexadecimal digits, all separated by ":" or all by "-".
     package init?(_ text: some StringProtocol) {
         var value: UInt64 = 0
@@ -52,7 +57,7 @@ package struct MACAddress: Hashable, Sendable, BitwiseCopyable, CustomStringConv
 
 extension UInt8 {
     /// The value of an ASCII hexadecimal digit of either case.
-    var hexadecimalDigit: UInt8? {
+    package var hexadecimalDigit: UInt8? {
         switch self {
         case UInt8(ascii: "0")...UInt8(ascii: "9"): self - UInt8(ascii: "0")
         case UInt8(ascii: "a")...UInt8(ascii: "f"): self - UInt8(ascii: "a") + 10
