@@ -5,9 +5,7 @@ extension Core {
     package mutating func restore<O: Outside & ~Copyable>(_ lease: Lease, at now: Instant, outside: inout O) -> Bool {
         guard lease.expires > now else { return false }
         let isRestored = lease.address.isV4 ? udp.dhcpv4.leases.restore(lease) : udp.dhcpv6.leases.restore(lease)
-        for change in lease.address.isV4 ? udp.dhcpv4.leases.takeChanges() : udp.dhcpv6.leases.takeChanges() {
-            outside.leaseChanged(change)
-        }
+        udp.tellLeases(&outside)
         return isRestored
     }
 }

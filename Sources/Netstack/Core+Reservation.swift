@@ -9,7 +9,7 @@ extension Core {
         let isReserved = udp.dhcpv4.leases.bind(
             DHCPLeases.Client(mac: mac), address, at: now,
             isHeld: { outside.isHeld($0, byOtherThan: mac, at: now) })
-        for change in udp.dhcpv4.leases.takeChanges() { outside.leaseChanged(change) }
+        udp.tellLeases(&outside)
         return isReserved
     }
 }

@@ -11,8 +11,8 @@ package import Wire
 // have different ones, and whoever knows another's could take its lease away. The MAC address the switch vouches for.
 //
 // Limits: `capacity` entries, `perStation` of one MAC address. When the table is full, the offer that ends first gives way; if there is none, the newcomer
-// gets nothing, unless an address is reserved for it: then it takes the place of the lease that ends first. Expired entries are swept whenever
-// somebody asks. A lease that a client remembers, and that is free, is confirmed to it.
+// gets nothing, unless an address is reserved for it: then it takes the place of the lease that ends first. What has expired ends on
+// time (`advance`), whether or not somebody asks. A lease that a client remembers, and that is free, is confirmed to it.
 
 /// An address that a station has for a while.
 package struct Lease: Equatable, Sendable {
@@ -84,6 +84,9 @@ package struct DHCPLeases: ~Copyable {
         }
     }
 
+    /// When `advance` has something to do; may be early, never late.
+    var nextDeadline: Instant { earliest }
+
     /// Leases, offers and resting addresses.
     var count: Int { entries.count + resting.count }
 
@@ -116,7 +119,7 @@ package struct DHCPLeases: ~Copyable {
     mutating func offer(
         _ client: Client, wish: IPAddress?, at now: Instant, isHeld: (IPAddress) -> Bool = { _ in false }
     ) -> IPAddress? {
-        sweep(now)
+        advance(to: now)
         // Of several associations in one message, the first gets what is reserved for their station.
         let reservation = reservations[client.mac].flatMap { address -> IPAddress? in
             guard let holder = holders[address], holder != client else { return address }
@@ -162,7 +165,7 @@ package struct DHCPLeases: ~Copyable {
         _ client: Client, _ address: IPAddress, name: String = "", at now: Instant,
         isHeld: (IPAddress) -> Bool = { _ in false }
     ) -> Bool {
-        sweep(now)
+        advance(to: now)
         guard isAvailable(address, to: client, isHeld: isHeld) else { return false }
         if entries[client] == nil, !makeRoom(for: client, isReserved: reserved[address] == client.mac) { return false }
         let lease = Lease(
@@ -209,7 +212,8 @@ package struct DHCPLeases: ~Copyable {
         earliest = min(earliest, lease.expires)
     }
 
-    private mutating func sweep(_ now: Instant) {
+    /// Ends what has expired.
+    mutating func advance(to now: Instant) {
         guard earliest <= now else { return }
         for client in entries.filter({ $0.value.lease.expires <= now }).keys { release(client) }
         resting = resting.filter { $0.value > now }

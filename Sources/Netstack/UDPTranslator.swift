@@ -279,12 +279,25 @@ package struct UDPTranslator: ~Copyable {
     // MARK: Time
 
     /// When `advance` has something to do.
-    package var nextDeadline: Instant { min(flows.nextDeadline, served.flows.nextDeadline) }
+    package var nextDeadline: Instant {
+        min(
+            min(flows.nextDeadline, served.flows.nextDeadline),
+            min(dhcpv4.leases.nextDeadline, dhcpv6.leases.nextDeadline))
+    }
 
-    /// Ends the flows whose idle time has passed.
+    /// Ends the flows whose idle time has passed, and the leases whose time is up.
     package mutating func advance<O: Outside & ~Copyable>(to now: Instant, outside: inout O) {
         while let index = flows.expired(at: now) { close(index, outside: &outside) }
         served.advance(to: now)
+        dhcpv4.leases.advance(to: now)
+        dhcpv6.leases.advance(to: now)
+        tellLeases(&outside)
+    }
+
+    /// Tells what has become of leases.
+    mutating func tellLeases<O: Outside & ~Copyable>(_ outside: inout O) {
+        for change in dhcpv4.leases.takeChanges() { outside.leaseChanged(change) }
+        for change in dhcpv6.leases.takeChanges() { outside.leaseChanged(change) }
     }
 }
 

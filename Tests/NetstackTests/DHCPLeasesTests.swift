@@ -58,6 +58,27 @@ import Wire
         #expect(leases.takeChanges() == [.ended(lease)])
     }
 
+    /// Nobody has to ask.
+    @Test func aLeaseEndsWhenItsTimeIsUp() {
+        var rig = Rig()
+        let first = Lease(address: Lab.guest4, mac: Self.mac(1), name: "web", expires: rig.now + .seconds(90))
+        let second = Lease(address: Lab.guest6, mac: Self.mac(1), association: 1, expires: rig.now + .seconds(91))
+        for lease in [first, second] {
+            let isRestored = rig.core.restore(lease, at: rig.now, outside: &rig.outside)
+            #expect(isRestored)
+        }
+        #expect(rig.outside.takeLeaseChanges() == [.granted(first), .granted(second)])
+        // By the core's own deadlines.
+        var ended: [Instant: [LeaseChange]] = [:]
+        while rig.now < second.expires {
+            let deadline = rig.core.nextDeadline
+            rig.advance(by: max(1, deadline - rig.now))
+            let changes = rig.outside.takeLeaseChanges()
+            if !changes.isEmpty { ended[rig.now] = changes }
+        }
+        #expect(ended == [first.expires: [.ended(first)], second.expires: [.ended(second)]])
+    }
+
     @Test func whatAnotherUsesIsNotGiven() {
         var leases = Self.leases()
         let used = [Lab.guest4, Self.web]

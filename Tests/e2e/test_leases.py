@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 from lab import HOST4, PYTHON, SERVER4, until
 from support import GATEWAY4, GATEWAY6
@@ -131,6 +132,17 @@ class Names(Addresses):
         self.assertEqual(self.dig(a, "impostor.vm.internal"), [])
         self.assertIn("NXDOMAIN", a.run(["dig", f"@{GATEWAY4}", "nobody.vm.internal"]).out)
         self.assertIn("calls itself web", log())
+
+    def test_end(self):
+        """when a lease's time is up its name and its line in the file go, although nobody asks for an address"""
+        end = int(time.time()) + 4
+        path = self.lab.write(f"ending-{os.getpid()}", f"{end} {mac('f')} 10.0.2.2 brief 0\n")
+        _, (a,), _ = self.begin("--lease-file", path)
+        a.configure(9, "9")
+        self.assertEqual(self.dig(a, "brief.vm.internal"), ["10.0.2.2"])
+        self.assertTrue(until(lambda: mac("f") not in open(path).read(), 8), "the lease is still in the file")
+        self.assertGreaterEqual(time.time(), end - 1)
+        self.assertEqual(self.dig(a, "brief.vm.internal"), [])
 
     def test_ports(self):
         """-p HOSTPORT:NAME:PORT leads to the machine that has the name now; while it has no address, clients are reset"""

@@ -40,6 +40,7 @@ struct RecordingOutside: Outside {
 
     var frames: [Frame] = []
     var calls: [Call] = []
+    var leaseChanges: [LeaseChange] = []
 
     // The script.
     /// How many more frames the link takes; nil is any number.
@@ -83,6 +84,11 @@ struct RecordingOutside: Outside {
             }
         }
         return nil
+    }
+
+    mutating func takeLeaseChanges() -> [LeaseChange] {
+        defer { leaseChanges = [] }
+        return leaseChanges
     }
 
     // MARK: Outside
@@ -170,6 +176,8 @@ struct RecordingOutside: Outside {
     mutating func dnsQuery(_ query: RawSpan, from client: GuestPort) {
         calls.append(.dnsQuery(Array(copying: query), client))
     }
+
+    mutating func leaseChanged(_ change: LeaseChange) { leaseChanges.append(change) }
 
     mutating func note(_ notice: Notice) { calls.append(.note(notice)) }
 }
