@@ -61,8 +61,9 @@ final class LeaseBook {
         let offset = Self.clockOffset()
         for record in try file.read() {
             let (end, overflow) = record.end.multipliedReportingOverflow(by: 1_000_000_000)
-            let expires = Instant(nanoseconds: overflow ? .max : end &- offset)
-            if record.end != 0, expires.nanoseconds <= monotonicNanoseconds() { continue }
+            let hasEnd = record.end != LeaseFile.never && !overflow
+            let expires = hasEnd ? Instant(nanoseconds: end &- offset) : .never
+            if expires.nanoseconds <= monotonicNanoseconds() { continue }
             let lease = Lease(
                 address: record.address, mac: record.mac, association: record.association, name: record.name,
                 expires: expires)
@@ -139,8 +140,10 @@ final class LeaseBook {
         let offset = Self.clockOffset()
         return leases.values.map { lease in
             let (end, overflow) = lease.expires.nanoseconds.addingReportingOverflow(offset)
+            let hasEnd = lease.expires != .never && !overflow
             return LeaseFile.Record(
-                end: (overflow ? .max : end) / 1_000_000_000, mac: lease.mac, address: lease.address, name: lease.name,
+                end: hasEnd ? end / 1_000_000_000 : LeaseFile.never, mac: lease.mac, address: lease.address,
+                name: lease.name,
                 association: lease.association)
         }
     }

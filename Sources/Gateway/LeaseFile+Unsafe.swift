@@ -5,7 +5,7 @@ internal import Wire
 // Leases as text, so that machines find their addresses again after a restart. A line is a lease, as in dnsmasq's file:
 //
 //   1795646400 52:54:00:12:34:56 10.0.2.2 web 0
-//   end (seconds of Unix time), MAC address, IP address, name or *, IAID (0 for IPv4)
+//   end (seconds of Unix time; 0: never, as dnsmasq's infinite leases), MAC address, IP address, name or *, IAID (0 for IPv4)
 //
 // Empty lines and lines that begin with # say nothing. A file with any other line is not read at all: it may be somebody
 // else's. It is replaced as a whole, by a rename, so that whoever reads it, or a process that dies, finds the old or the new one.
@@ -13,7 +13,7 @@ internal import Wire
 /// The file of `--lease-file`.
 struct LeaseFile {
     struct Record: Equatable {
-        /// Seconds of Unix time.
+        /// Seconds of Unix time, or `never`.
         var end: Int64
         var mac: MACAddress
         var address: IPAddress
@@ -21,6 +21,7 @@ struct LeaseFile {
         var association: UInt32 = 0
     }
 
+    static let never: Int64 = 0
     /// Longer than 2,048 leases need.
     private static let maximumBytes = 1 << 20
     let path: String
