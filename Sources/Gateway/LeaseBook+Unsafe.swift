@@ -9,7 +9,8 @@ internal import Wire
 //
 //   core ── leaseChanged ──▶ the switch's bindings    nobody else may use the address
 //                            names                    NAME.vm.internal
-//                            the file                 at the first change, and then at most once a second, by a timer
+//                            the file                 at the first change, and then a second after it was last written at the earliest, by a
+//                                                     timer; on libuv's thread pool, so that a slow disk holds up nobody
 //
 // A name that is another's is said once.
 
@@ -17,6 +18,7 @@ internal import Wire
 final class LeaseBook {
     private static let pause: Int64 = 1_000_000_000
 
+    private let loop: EventLoop
     private let file: LeaseFile?
     private let names: NameService
     private let machines: VirtualSwitch?
@@ -24,9 +26,11 @@ final class LeaseBook {
     private var leases: [IPAddress: Lease] = [:]
     private var timer: DeadlineTimer!
     private var box: UnsafeMutablePointer<Unmanaged<LeaseBook>?>
-    /// When the file may be written again, and whether it has to be.
+    /// When the file may be written again, whether it has to be, and whether it is being written.
     private var mayWriteAt: Int64 = 0
     private var hasChanged = false
+    private var isWriting = false
+    private var isClosed = false
     private var saidFailure = false
     private var saidNames: Set<String> = []
 
@@ -34,6 +38,7 @@ final class LeaseBook {
         _ configuration: NetworkConfiguration, loop: EventLoop, names: NameService, machines: VirtualSwitch?,
         logger: Logger
     ) throws {
+        self.loop = loop
         file = configuration.leaseFile.map { LeaseFile(path: $0) }
         self.names = names
         self.machines = machines
@@ -73,11 +78,15 @@ final class LeaseBook {
         }
         try file.write(records())
         hasChanged = false
+        // The pool's threads start now: without them libuv would end the process in the middle.
+        loop.offload({}, then: {})
     }
 
+    /// What has changed is in the file when the loop has been closed.
     func close() {
-        if hasChanged { write() }
         timer.close()
+        isClosed = true
+        if hasChanged { write() }
     }
 
     // MARK: From the core
@@ -99,7 +108,7 @@ final class LeaseBook {
         }
         guard file != nil else { return }
         hasChanged = true
-        timer.arm(for: mayWriteAt, now: monotonicNanoseconds())
+        arm()
     }
 
     func isHeld(_ address: IPAddress, byOtherThan mac: MACAddress, at now: Instant) -> Bool {
@@ -116,24 +125,39 @@ final class LeaseBook {
 
     // MARK: The file
 
+    private func arm() {
+        guard hasChanged, !isWriting, !isClosed else { return }
+        timer.arm(for: mayWriteAt, now: monotonicNanoseconds())
+    }
+
     fileprivate func timeCame() {
         timer.fired()
-        guard hasChanged else { return }
-        let now = monotonicNanoseconds()
         // It may have fired early.
-        if now < mayWriteAt { timer.arm(for: mayWriteAt, now: now) } else { write() }
+        if hasChanged, monotonicNanoseconds() >= mayWriteAt { write() } else { arm() }
     }
 
     private func write() {
+        guard let file, !isWriting else { return }
         hasChanged = false
+        isWriting = true
+        let records = records()
+        loop.offload(
+            { () -> LeaseFileUnusable? in
+                do throws(LeaseFileUnusable) {
+                    try file.write(records)
+                    return nil
+                } catch {
+                    return error
+                }
+            }, then: { self.wrote($0) })
+    }
+
+    private func wrote(_ failure: LeaseFileUnusable?) {
+        isWriting = false
         mayWriteAt = monotonicNanoseconds() + Self.pause
-        do {
-            try file?.write(records())
-            saidFailure = false
-        } catch {
-            if !saidFailure { logger.warning("\(error)") }
-            saidFailure = true
-        }
+        if let failure, !saidFailure { logger.warning("\(failure)") }
+        saidFailure = failure != nil
+        if isClosed, hasChanged { write() } else { arm() }
     }
 
     private func records() -> [LeaseFile.Record] {

@@ -8,7 +8,8 @@ internal import Wire
 //   end (seconds of Unix time; 0: never, as dnsmasq's infinite leases), MAC address, IP address, name or *, IAID (0 for IPv4)
 //
 // Empty lines and lines that begin with # say nothing. A file with any other line is not read at all: it may be somebody
-// else's. It is replaced as a whole, by a rename, so that whoever reads it, or a process that dies, finds the old or the new one.
+// else's. It is replaced as a whole, by a rename, so that whoever reads it, or a process that dies, finds the old or the new one; and
+// the new one is on the disk before it has the name, so a power cut leaves no empty one (fsync(2); rename alone promises no order).
 
 /// The file of `--lease-file`.
 struct LeaseFile {
@@ -90,6 +91,7 @@ struct LeaseFile {
         return text
     }
 
+    /// Replaces the file. Blocks until the disk has it.
     func write(_ records: [Record]) throws(LeaseFileUnusable) {
         let new = path + ".new"
         func fail(_ fd: Int32) -> LeaseFileUnusable {
@@ -111,8 +113,18 @@ struct LeaseFile {
             guard count > 0 else { throw fail(fd) }
             written += count
         }
-        guard unsafe rename(new, path) == 0 else { throw fail(fd) }
+        guard fsync(fd) == 0, unsafe rename(new, path) == 0 else { throw fail(fd) }
         close(fd)
+        // The name is the directory's. One that may be written but not read cannot be opened, and some file systems sync no directories.
+        let directory = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard directory >= 0 else { return }
+        defer { close(directory) }
+        guard fsync(directory) == 0 || errno == EINVAL else { throw fail(-1) }
+    }
+
+    private var folder: String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return String(path[...slash])
     }
 }
 

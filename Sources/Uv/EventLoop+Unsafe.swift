@@ -1,7 +1,7 @@
 // Module Uv: libuv seen from Swift, and nothing more.
 //
-// Purpose. The shell (`Gateway`) needs readiness of descriptors, one timer, hooks once per turn, signals and a wake-up
-// from other threads. This module gives it those as small values over libuv handles and is the only Swift module
+// Purpose. The shell (`Gateway`) needs readiness of descriptors, one timer, hooks once per turn, signals, a wake-up
+// from other threads, and threads for what blocks (Work+Unsafe.swift). This module gives it those as small values over libuv handles and is the only Swift module
 // that imports CUv.
 //
 //     EventLoop (class, one per thread) ──▶ LoopBlock: uv_loop_t, free list of HandleBlocks
@@ -19,7 +19,7 @@
 // check, closing callbacks. The loop's clock is read before the timers and after epoll_wait.
 //
 // Limits. One thread per loop, except `Async.send()`. At most `freeListLimit` idle blocks are kept for reuse.
-// What it does not do: own descriptors (the caller closes them), own threads, or resolve names.
+// What it does not do: own descriptors (the caller closes them), or resolve names.
 internal import CUv
 
 /// One libuv loop. Everything about it, `Async.send()` excepted, belongs to one thread at a time.

@@ -62,6 +62,11 @@ import Wire
         #expect(throws: LeaseFileUnusable.self) { try file.write([]) }
         #expect(try file.read().count == 2)
         #expect(unsafe access(file.path + ".new", F_OK) != 0)
+        // What cannot be synced does not get the name: /dev/null takes bytes, but has no fsync.
+        #expect(unsafe symlink("/dev/null", file.path + ".new") == 0)
+        #expect(throws: LeaseFileUnusable.self) { try file.write([]) }
+        #expect(try file.read().count == 2)
+        #expect(unsafe access(file.path + ".new", F_OK) != 0)
         #expect(throws: LeaseFileUnusable.self) { try LeaseFile(path: folder).read() }
     }
 }

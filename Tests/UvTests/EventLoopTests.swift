@@ -43,6 +43,24 @@ import Uv
         loop.close()
     }
 
+    @Test(
+        "work is done on another thread, and what comes after it on the loop's, also when the loop is closed meanwhile")
+    func work() {
+        @Sendable func thread() -> UInt { UInt(pthread_self()) }
+        let here = thread()
+        var results: [Bool] = []
+        func offload() {
+            loop.offload({ thread() }) { results.append($0 != here && thread() == here) }
+        }
+        offload()
+        #expect(results.isEmpty)
+        loop.run()
+        #expect(results == [true])
+        for _ in 0..<20 { offload() }
+        loop.close()
+        #expect(results.count == 21 && results.allSatisfy { $0 })
+    }
+
     @Test("a wake-up from another thread; several sends are one callback")
     func async() throws {
         let async = try unsafe Async(loop: loop, context: recorder.context, token: 9, callback: Recorder.turn)

@@ -1,6 +1,7 @@
 """Addresses of machines: leases, what is told with them, names, and machines that try to take another's address."""
 
 import os
+import re
 import subprocess
 import time
 
@@ -71,6 +72,31 @@ class Leases(Addresses):
         self.assertEqual(self.lease(b)["ip"], "10.0.2.3")
         self.assertEqual(self.lease(a)["ip"], "10.0.2.2")
         self.lab.stop(process)
+
+    def test_on_disk(self):
+        """the lease file is synced before it gets its name, and its directory afterwards, by another thread than the one that has the frames"""
+        self.need("strace")
+        folder = self.lab.path(f"synced-{os.getpid()}", directory=True)
+        process, (a,), _ = self.begin("--lease-file", f"{folder}/leases")
+        log = self.lab.path(f"synced-{os.getpid()}.calls")
+        trace = "trace=write,fsync,rename,renameat,renameat2"
+        tracer = self.lab.host.start(["strace", "-f", "-y", "-e", trace, "-o", log, "-p", str(process.pid)])
+        self.addCleanup(self.lab.stop, tracer)
+        status = f"/proc/{process.pid}/status"
+        self.assertTrue(until(lambda: f"TracerPid:\t{tracer.pid}\n" in open(status).read() or tracer.poll() is not None, 5))
+        if tracer.poll() is not None:
+            self.skipTest("strace may not attach here")
+        self.lease(a)
+        self.assertTrue(until(lambda: mac("a") in open(f"{folder}/leases").read(), 5), "the lease is not in the file")
+        # strace writes when the process has gone.
+        self.lab.stop(process)
+        tracer.wait(5)
+        found = [re.match(r"(\d+) +(\w+)\((.*)", line) for line in open(log)]
+        threads, names, arguments = zip(*(call.groups() for call in found if call and folder in call[3]))
+        self.assertEqual(names[:4], ("write", "fsync", "rename", "fsync"))
+        self.assertIn("leases.new>", arguments[1])
+        self.assertIn(f"<{os.path.realpath(folder)}>", arguments[3])
+        self.assertNotIn(str(process.pid), threads)
 
     def test_broken_file(self):
         """a file with a line that is no lease is an error with its number, and stays as it is; so is one that cannot be written"""
