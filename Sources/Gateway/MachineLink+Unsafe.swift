@@ -54,6 +54,8 @@ final class MachineLink {
     var introducesUntil = Instant.never
     /// The MAC address that it was given.
     var mac: MACAddress?
+    /// Nobody will have this MAC address again.
+    var isNameless = false
     /// It is not sent what is for many: it has not introduced itself, or the same machine has connected again since.
     var isQuiet = false
     /// A tap with virtio headers: what it leaves to us and takes from us, and its frames' own headers.

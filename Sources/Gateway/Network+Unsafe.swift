@@ -99,7 +99,9 @@ package final class Network {
         timer = unsafe DeadlineTimer(Timer(loop: loop, context: context, token: 0, callback: onTimer))
         unsafe box.pointee = Unmanaged.passUnretained(self)
         try leases.restore { core.restore($0, at: now, outside: &sockets) }
-        machines?.reserve = { [unowned self] address, mac in core.reserve(address, for: mac, at: now, outside: &sockets)
+        machines?.reserve = { [unowned self] address, mac in
+            forgetDeparted()
+            return core.reserve(address, for: mac, at: now, outside: &sockets)
         }
     }
 
@@ -123,6 +125,7 @@ package final class Network {
         loop.run()
         sockets.closeAll()
         machines?.close()
+        forgetDeparted()
         names.close()
         leases.close()
         boot?.close()
@@ -352,6 +355,7 @@ package final class Network {
         if let machines, machines.retry(at: now) { core.linkHasRoom() }
         let turn = core.endTurn(at: now, outside: &sockets)
         let retry = machines?.endTurn(at: now) ?? .never
+        forgetDeparted()
         // A tap says when it has room; a machine's link is watched by the switch.
         tapPoll?.start(turn.waitsForLink ? .readableWritable : .readable)
         keepCapture()
@@ -359,6 +363,13 @@ package final class Network {
             at: now, bytes: sockets.link.bytes, preemptions: host_preemptions(), crowded: runQueue.isCrowded)
         if looksAgain || turn.hasPendingOutput { idle.start() } else { idle.stop() }
         timer.arm(for: min(turn.nextDeadline, retry).nanoseconds, now: now.nanoseconds)
+    }
+
+    /// Machines have left that may have had addresses for as long as they were there.
+    private func forgetDeparted() {
+        for gone in machines?.takeDeparted() ?? [] {
+            core.leave(gone.mac, forGood: gone.isNameless, outside: &sockets)
+        }
     }
 
     private func giveAnswers(_ now: Instant) {

@@ -10,6 +10,9 @@ internal import Wire
 // RootlessKit connects twice with one UUID: first from its parent process, which asks DHCP for an address and never reads again, then
 // from the namespace. So the newest link of a machine is the machine: its address moves to that port, and the older link is left
 // open but quiet until the newer one ends. So does a machine come back whose old connection nobody has noticed to be dead.
+//
+// With its last link a machine gives back the address that it preferred, unless DHCP has leased it to it since; a machine without a UUID gives
+// back all that it has. So who connects again and again, each time as another machine, holds one address for each link that is open.
 
 extension VirtualSwitch {
     private static let introductionTime = Int64.seconds(30)
@@ -38,6 +41,7 @@ extension VirtualSwitch {
                 }
                 link.handshake = nil
                 link.mac = mac
+                link.isNameless = request.mac == nil
                 introducing.removeAll { $0 == port }
                 guard answer(VmnetHandshake.response(mtu: mtu, mac: mac), link, port) else { return false }
                 takeOver(mac, by: port)
@@ -93,6 +97,13 @@ extension VirtualSwitch {
         }
         if stations.learn(mac, port: port) { links[port]?.lastSource = mac }
         links[port]?.isQuiet = false
+    }
+
+    /// Machines whose last link has ended since the last call.
+    func takeDeparted() -> [(mac: MACAddress, isNameless: Bool)] {
+        guard !departed.isEmpty else { return [] }
+        defer { departed = [] }
+        return departed.filter { gone in !links.contains { $0?.mac == gone.mac } }
     }
 
     /// A machine's link has ended: an older one of the same machine speaks again.

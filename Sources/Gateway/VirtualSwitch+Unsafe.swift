@@ -58,6 +58,8 @@ final class VirtualSwitch {
     var introducing: [Int] = []
     /// Keeps an IPv4 address for a station. False when it is not to be had.
     var reserve: ((IPAddress, MACAddress) -> Bool)?
+    /// Machines that had introduced themselves and whose link has ended. Links end within calls of the core, so it is told later.
+    var departed: [(mac: MACAddress, isNameless: Bool)] = []
     /// Ports whose devices have frames that their guests have not been told of.
     var telling: [Int] = []
     /// Ports of datagram sockets with a backlog.
@@ -168,7 +170,10 @@ final class VirtualSwitch {
             listener.poll.close()
             Glibc.close(listener.fd)
         }
-        for link in links { link?.close() }
+        for case let link? in links {
+            if link.isNameless { depart(link) }
+            link.close()
+        }
         for address in addresses {
             // What could not be opened is somebody else's, and so is a terminal.
             let isOpen =
@@ -196,7 +201,12 @@ final class VirtualSwitch {
         let text = addresses[link.origin].text
         logger.notice("the machine on \(text) has gone")
         logger.debug("its frames: \(link.counters)")
+        depart(link)
         if let mac = link.mac, !link.isQuiet { giveBack(mac) }
+    }
+
+    private func depart(_ link: MachineLink) {
+        if let mac = link.mac { departed.append((mac, link.isNameless)) }
     }
 
     /// Every link that there was cannot come back: stdio and inherited descriptors alone, and they have ended.

@@ -5,7 +5,8 @@ package import Wire
 //   client              a MAC address and, in IPv6, an identity association (IAID)
 //   address             the one reserved for the MAC address; else the configured guest address for the first who asks; then what the
 //                       client wishes for; then the lowest free
-//   expires             an offer's after a minute, a lease's after the configured time, a declined address's after ten minutes
+//   expires             an offer's after a minute, a lease's after the configured time, a declined address's after ten minutes; a reservation's,
+//                       which is a lease that the client did not get by DHCP (`Core.reserve`), when its station leaves
 //
 // Client identifiers and DUIDs do not count: machines made from one image often share them, a boot loader and the system that it boots
 // have different ones, and whoever knows another's could take its lease away. The MAC address the switch vouches for.
@@ -56,9 +57,11 @@ package struct DHCPLeases: ~Copyable {
         var association: UInt32 = 0
     }
 
+    enum Kind { case offer, reservation, lease }
+
     private struct Entry {
         var lease: Lease
-        var isOffer: Bool
+        var kind: Kind
         /// When the client last asked.
         var askedAt: Instant
     }
@@ -155,22 +158,26 @@ package struct DHCPLeases: ~Copyable {
         put(
             Lease(
                 address: choice, mac: client.mac, association: client.association, expires: now + Self.offerTime),
-            isOffer: true, at: now)
+            .offer, at: now)
         return choice
     }
 
     /// Gives a client an address for the time of a lease.
+    /// - Parameter kind: a reservation of what the client has leased already is no news.
     /// - Returns: false if the address is not to be had.
     mutating func bind(
-        _ client: Client, _ address: IPAddress, name: String = "", at now: Instant,
+        _ client: Client, _ address: IPAddress, name: String = "", _ kind: Kind = .lease, at now: Instant,
         isHeld: (IPAddress) -> Bool = { _ in false }
     ) -> Bool {
         advance(to: now)
         guard isAvailable(address, to: client, isHeld: isHeld) else { return false }
         if entries[client] == nil, !makeRoom(for: client, isReserved: reserved[address] == client.mac) { return false }
+        if kind == .reservation, let known = entries[client], known.kind == .lease, known.lease.address == address {
+            return true
+        }
         let lease = Lease(
             address: address, mac: client.mac, association: client.association, name: name, expires: now + leaseTime)
-        put(lease, isOffer: false, at: now)
+        put(lease, kind, at: now)
         changes.append(.granted(lease))
         return true
     }
@@ -181,7 +188,7 @@ package struct DHCPLeases: ~Copyable {
         guard holders[lease.address] == nil, entries[client] == nil, entries.count < Self.capacity,
             isAvailable(lease.address, to: client, isHeld: { _ in false })
         else { return false }
-        put(lease, isOffer: false, at: .never)
+        put(lease, .lease, at: .never)
         changes.append(.granted(lease))
         return true
     }
@@ -189,7 +196,15 @@ package struct DHCPLeases: ~Copyable {
     mutating func release(_ client: Client) {
         guard let entry = entries.removeValue(forKey: client) else { return }
         if holders[entry.lease.address] == client { holders[entry.lease.address] = nil }
-        if !entry.isOffer { changes.append(.ended(entry.lease)) }
+        if entry.kind != .offer { changes.append(.ended(entry.lease)) }
+    }
+
+    /// A station has left: what is reserved for it goes back.
+    /// - Parameter forGood: nobody will have its MAC address again, so all that it has goes back.
+    mutating func leave(_ mac: MACAddress, forGood: Bool) {
+        for client in entries.filter({ $0.key.mac == mac && (forGood || $0.value.kind == .reservation) }).keys {
+            release(client)
+        }
     }
 
     /// Takes an address out of use for a while: its client found somebody else there.
@@ -203,11 +218,11 @@ package struct DHCPLeases: ~Copyable {
         earliest = min(earliest, end)
     }
 
-    private mutating func put(_ lease: Lease, isOffer: Bool, at now: Instant) {
+    private mutating func put(_ lease: Lease, _ kind: Kind, at now: Instant) {
         let client = Client(mac: lease.mac, association: lease.association)
         if let other = holders[lease.address], other != client { release(other) }
         if let old = entries[client], old.lease.address != lease.address { release(client) }
-        entries[client] = Entry(lease: lease, isOffer: isOffer, askedAt: now)
+        entries[client] = Entry(lease: lease, kind: kind, askedAt: now)
         holders[lease.address] = client
         earliest = min(earliest, lease.expires)
     }
@@ -226,7 +241,7 @@ package struct DHCPLeases: ~Copyable {
             return false
         }
         if entries.count < Self.capacity { return true }
-        let idle = entries.filter { $0.value.isOffer || isReserved }
+        let idle = entries.filter { $0.value.kind == .offer || isReserved }
         guard let first = idle.min(by: { $0.value.lease.expires < $1.value.lease.expires }) else { return false }
         release(first.key)
         return true

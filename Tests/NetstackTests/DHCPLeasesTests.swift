@@ -87,6 +87,30 @@ import Wire
         #expect(leases.bind(Self.client(1), Self.web, at: Self.now) { used.contains($0) } == false)
     }
 
+    @Test func aReservationGoesBackWithItsStation() {
+        var leases = Self.leases()
+        let (client, now) = (Self.client(1), Self.now)
+        #expect(leases.bind(client, Self.web, .reservation, at: now) == true)
+        var lease = Lease(address: Self.web, mac: Self.mac(1), expires: now + .seconds(3600))
+        #expect(leases.takeChanges() == [.granted(lease)])
+        leases.leave(Self.mac(2), forGood: true)
+        #expect(leases.takeChanges() == [])
+        leases.leave(Self.mac(1), forGood: false)
+        #expect(leases.takeChanges() == [.ended(lease)])
+        #expect(leases.count == 0)
+        // DHCP has made it a lease, which asking once more for the same does not unmake.
+        #expect(leases.bind(client, Self.web, .reservation, at: now) == true)
+        #expect(leases.bind(client, Self.web, name: "web", at: now) == true)
+        #expect(leases.bind(client, Self.web, .reservation, at: now) == true)
+        _ = leases.takeChanges()
+        leases.leave(Self.mac(1), forGood: false)
+        #expect(leases.takeChanges() == [])
+        lease.name = "web"
+        leases.leave(Self.mac(1), forGood: true)
+        #expect(leases.takeChanges() == [.ended(lease)])
+        #expect(leases.count == 0)
+    }
+
     @Test func aRestoredLeaseMustBeOfThisNetwork() {
         var leases = Self.leases()
         for address in [Lab.gateway4, Lab.alias4, Lab.remote4, IPAddress(v4: 0x0a00_02ff)] {

@@ -115,6 +115,22 @@ class VPNKit(Machines):
             self.assertIn(address, Vmnet(self.where, uuid.uuid4(), address).refusal)
         self.assertEqual(Vmnet(self.where, uuid.uuid4()).address(), "10.0.2.2")
 
+    def test_preferred_goes_back(self):
+        """machines that come one after another, each with another preferred address, leave the network as it was, with or without a UUID"""
+        for name in (lambda: None, uuid.uuid4):
+            for number in range(600):
+                machine = Vmnet(self.where, name(), f"10.0.2.{2 + number % 250}")
+                self.assertIsNone(machine.refusal, number)
+                machine.s.close()
+        # What is held is held for as long as the connection, and no longer.
+        holder = Vmnet(self.where, None, "10.0.2.77")
+        self.assertIsNotNone(Vmnet(self.where, None, "10.0.2.77").refusal)
+        holder.s.close()
+        machine = Vmnet(self.where, None, "10.0.2.77")
+        self.assertIsNone(machine.refusal)
+        self.assertEqual(machine.address(), "10.0.2.77")
+        self.assertEqual(Vmnet(self.where, uuid.uuid4()).address(), "10.0.2.2")
+
     def test_bad_introductions(self):
         """garbage, an end at any byte and silence within the introduction disturb nobody"""
         machine = Vmnet(self.where, uuid.uuid4())
