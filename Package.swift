@@ -16,8 +16,10 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
     .target(name: name, dependencies: dependencies, swiftSettings: rules)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
-    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: rules)
+func tests(
+    _ name: String, _ dependencies: [Target.Dependency], exclude: [String] = [], link: [LinkerSetting] = []
+) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: rules, linkerSettings: link)
 }
 
 let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -31,12 +33,12 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     ],
     targets: [
-        // The system's libraries, a module map and one shim header each.
+        // The system's libraries: those that every process needs, a module map and one shim header each; those that few need
+        // are loaded when they do.
         .systemLibrary(name: "CUv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
-        .systemLibrary(name: "CPcap", pkgConfig: "libpcap", providers: [.apt(["libpcap-dev"])]),
-        .systemLibrary(
-            name: "CMicrohttpd", pkgConfig: "libmicrohttpd", providers: [.apt(["libmicrohttpd-dev"])]),
         .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        .target(name: "CPcap"),
+        .target(name: "CMicrohttpd"),
         .target(name: "CHost"),
         // The core: no clock, no I/O, no imports but these.
         module("Wire"),
@@ -66,7 +68,7 @@ let package = Package(
         tests("SimnetTests", ["Simnet", "Netstack"]),
         tests("ResolverTests", ["Resolver", "Wire"]),
         tests("BootTests", ["Boot", "Wire", "Simnet"]),
-        tests("CaptureTests", ["Capture", "Wire"]),
+        tests("CaptureTests", ["Capture", "CPcap", "Wire"], link: [.linkedLibrary("pcap")]),
         tests("UvTests", ["Uv"]),
         tests("YamlTests", ["Yaml"]),
         tests("AgentTests", ["Agent", "Wire"]),

@@ -56,7 +56,7 @@ int host_pidfd_open(int pid) {
 int host_die_with_parent(void) { return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? -errno : 0; }
 int host_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0; }
 
-int host_tap_open(const char *name, uint32_t *features, int *stage) {
+int host_tap_open(const char *name, int outlives_us, uint32_t *features, int *stage) {
     *features = 0;
     *stage = 1;
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -74,6 +74,8 @@ int host_tap_open(const char *name, uint32_t *features, int *stage) {
     if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
         goto failed;
     *features = host_tap_offloads(fd);
+    if (outlives_us)
+        ioctl(fd, TUNSETPERSIST, 1);
     return fd;
 failed:;
     int error = errno;

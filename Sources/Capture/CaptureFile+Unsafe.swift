@@ -35,6 +35,7 @@ package final class CaptureFile {
     package private(set) var failure: CaptureError?
 
     private let path: String
+    private let pcap: pcap_functions
     private let handle: OpaquePointer
     private var dumper: OpaquePointer?
     private let scratch: UnsafeMutableRawPointer
@@ -58,20 +59,27 @@ package final class CaptureFile {
             throw CaptureError(description: "Cannot write the capture file \(path): \(text).")
         }
         _ = unsafe setvbuf(stream, nil, _IOFBF, 256 << 10)
+        var pcap = pcap_functions()
+        if let missing = unsafe pcap_load(&pcap) {
+            _ = unsafe fclose(stream)
+            throw CaptureError(
+                description: unsafe "A capture needs libpcap (Debian's libpcap0.8): \(String(cString: missing)).")
+        }
         guard
-            let handle = unsafe pcap_open_dead_with_tstamp_precision(
+            let handle = unsafe pcap.open_dead(
                 DLT_EN10MB, Int32(Self.snapLength), UInt32(PCAP_TSTAMP_PRECISION_NANO))
         else {
             _ = unsafe fclose(stream)
             throw CaptureError(description: "Cannot write the capture file \(path): libpcap is out of memory.")
         }
-        guard let dumper = unsafe pcap_dump_fopen(handle, stream) else {
-            let text = unsafe String(cString: pcap_geterr(handle))
+        guard let dumper = unsafe pcap.dump_fopen(handle, stream) else {
+            let text = unsafe String(cString: pcap.geterr(handle)!)
             _ = unsafe fclose(stream)
-            unsafe pcap_close(handle)
+            unsafe pcap.close(handle)
             throw CaptureError(description: "Cannot write the capture file \(path): \(text).")
         }
         self.path = path
+        self.pcap = pcap
         unsafe self.handle = handle
         unsafe self.dumper = dumper
         unsafe scratch = UnsafeMutableRawPointer.allocate(byteCount: Self.snapLength, alignment: 16)
@@ -79,7 +87,7 @@ package final class CaptureFile {
 
     deinit {
         close()
-        unsafe pcap_close(handle)
+        unsafe pcap.close(handle)
         unsafe scratch.deallocate()
     }
 
@@ -107,25 +115,25 @@ package final class CaptureFile {
         var record = pcap_pkthdr(
             ts: timeval(tv_sec: seconds, tv_usec: nanoseconds), caplen: UInt32(first + second),
             len: UInt32(clamping: length))
-        unsafe pcap_dump(
+        unsafe pcap.dump(
             UnsafeMutableRawPointer(dumper).assumingMemoryBound(to: UInt8.self), &record,
             scratch.assumingMemoryBound(to: UInt8.self))
         written += 1
         // pcap_dump reports nothing; stdio remembers.
-        if unsafe ferror(pcap_dump_file(dumper)) != 0 { fail() }
+        if unsafe ferror(pcap.dump_file(dumper)) != 0 { fail() }
     }
 
     /// Brings what was written to the file, for a reader that follows it.
     package func flush() {
         guard let dumper = unsafe dumper, failure == nil else { return }
-        if unsafe pcap_dump_flush(dumper) != 0 { fail() }
+        if unsafe pcap.dump_flush(dumper) != 0 { fail() }
     }
 
     /// Flushes and closes the file. Frames written afterwards count as dropped.
     package func close() {
         guard let dumper = unsafe dumper else { return }
         flush()
-        unsafe pcap_dump_close(dumper)
+        unsafe pcap.dump_close(dumper)
         unsafe self.dumper = nil
     }
 

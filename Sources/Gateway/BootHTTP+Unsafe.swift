@@ -19,6 +19,11 @@ final class BootHTTP {
 
     /// - Parameter directory: open as long as this lives.
     init(directory: Int32) throws {
+        if let missing = unsafe boot_http_load() {
+            throw BootUnavailable(
+                description: unsafe "--tftp needs libmicrohttpd (Debian's libmicrohttpd12): \(String(cString: missing))"
+            )
+        }
         let context = unsafe UnsafeMutableRawPointer(bitPattern: Int(directory) + 1)
         guard let daemon = unsafe boot_http_start(answer, context, Self.connections, Self.idleSeconds) else {
             throw BootUnavailable(description: "--tftp: libmicrohttpd cannot be started")
@@ -27,22 +32,17 @@ final class BootHTTP {
     }
 
     /// Serves a connection. The descriptor is no longer the caller's.
-    func serve(_ fd: Int32) {
-        var address = sockaddr()
-        address.sa_family = sa_family_t(AF_UNIX)
-        _ = unsafe MHD_add_connection(daemon, fd, &address, socklen_t(MemoryLayout<sa_family_t>.size))
-    }
+    func serve(_ fd: Int32) { _ = unsafe boot_http_add(daemon, fd) }
 
-    func close() { unsafe MHD_stop_daemon(daemon) }
+    func close() { unsafe boot_http_stop(daemon) }
 }
 
 private func text(_ status: UInt32, _ sentence: String, _ connection: OpaquePointer?) -> MHD_Result {
     var bytes = Array((sentence + "\n").utf8)
     let response = unsafe boot_http_response(&bytes, bytes.count)
-    defer { unsafe MHD_destroy_response(response) }
-    _ = unsafe MHD_add_response_header(response, "Content-Type", "text/plain")
-    if status == 405 { _ = unsafe MHD_add_response_header(response, "Allow", "GET, HEAD") }
-    return unsafe MHD_queue_response(connection, status, response)
+    unsafe boot_http_add_header(response, "Content-Type", "text/plain")
+    if status == 405 { unsafe boot_http_add_header(response, "Allow", "GET, HEAD") }
+    return unsafe boot_http_answer(connection, status, response)
 }
 
 /// On the daemon's thread. The context is the directory's descriptor and one.
@@ -74,17 +74,16 @@ private let answer: MHD_AccessHandlerCallback = { context, connection, url, meth
     }
     // Closes the file in the end.
     guard
-        let response = unsafe MHD_create_response_from_fd_at_offset64(UInt64(part.count), file, UInt64(part.lowerBound))
+        let response = unsafe boot_http_file(file, UInt64(part.lowerBound), UInt64(part.count))
     else {
         Glibc.close(file)
         return boot_http_refused
     }
-    defer { unsafe MHD_destroy_response(response) }
-    _ = unsafe MHD_add_response_header(response, "Content-Type", "application/octet-stream")
-    _ = unsafe MHD_add_response_header(response, "Accept-Ranges", "bytes")
+    unsafe boot_http_add_header(response, "Content-Type", "application/octet-stream")
+    unsafe boot_http_add_header(response, "Accept-Ranges", "bytes")
     if status == 206 {
         let place = "bytes \(part.lowerBound)-\(part.upperBound - 1)/\(size)"
-        _ = unsafe MHD_add_response_header(response, "Content-Range", place)
+        unsafe boot_http_add_header(response, "Content-Range", place)
     }
-    return unsafe MHD_queue_response(connection, status, response)
+    return unsafe boot_http_answer(connection, status, response)
 }

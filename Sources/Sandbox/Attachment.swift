@@ -108,7 +108,7 @@ package struct Attachment {
                         ? "the namespace belongs to root: run portolan as root"
                         : "cannot make a temporary network namespace", errno: -code)
             }
-            let tap = try Tap.open(name: interface.name)
+            let tap = try Tap.open(name: interface.name, endsWithNamespace: false)
             let index = try Netlink.index(of: interface.name)
             do {
                 let netlink = try Netlink()

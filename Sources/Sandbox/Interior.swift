@@ -33,7 +33,7 @@ struct Interior {
         guard waitForWord() else { _exit(137) }
         do throws(SandboxError) {
             try mounts()
-            let tap = try Tap.open(name: options.interface.name)
+            let tap = try Tap.open(name: options.interface.name, endsWithNamespace: true)
             say(.tap, features: tap.features.rawValue, fd: tap.fd)
             close(tap.fd)
             try Tap.configure(options.interface)

@@ -185,6 +185,25 @@ class Leftovers(unittest.TestCase):
             self.assertEqual(file.read(), before)
 
 
+class StartUp(unittest.TestCase):
+    """What start-up and end of a sandbox cost (docs/performance.md), by what causes it: the time itself is measured by bench/compare."""
+
+    def test_libraries(self):
+        """libpcap is in the process for a capture only, and nothing of libmicrohttpd's without --tftp"""
+        for options, wanted in (([], set()), (["--capture", "/dev/null"], {"libpcap"})):
+            process = subprocess.Popen([PORTOLAN, "run", *options, "--", "sh", "-c", "echo; cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            process.stdout.readline()
+            with open(f"/proc/{process.pid}/maps") as file:
+                maps = file.read()
+            process.communicate()
+            self.assertIn("libuv", maps)
+            self.assertEqual({name for name in ("libpcap", "libmicrohttpd", "libgnutls") if name in maps}, wanted)
+
+    def test_interface_ends_with_its_namespace(self):
+        """the sandbox's interface is persistent: else its last descriptor takes it down, and we wait for that"""
+        self.assertIn("persist on", run("run", "--", "ip", "-d", "link", "show", "tap0").stdout)
+
+
 class Ids(unittest.TestCase):
     def test_uid(self):
         """the caller keeps its uid inside; --map-root makes it 0"""

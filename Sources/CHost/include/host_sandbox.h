@@ -21,8 +21,8 @@ int host_no_new_privileges(void);
 // Bits of what the kernel granted: TUN_F_* of linux/if_tun.h.
 enum { host_tap_csum = 0x01, host_tap_tso4 = 0x02, host_tap_tso6 = 0x04, host_tap_ecn = 0x08, host_tap_uso4 = 0x20, host_tap_uso6 = 0x40 };
 // A non-blocking tap with virtio headers of 10 bytes and as many offloads as the kernel has. *stage tells what failed:
-// 1 opening /dev/net/tun, 2 creating the interface, 3 the virtio header.
-int host_tap_open(const char *name, uint32_t *features, int *stage);
+// 1 opening /dev/net/tun, 2 creating the interface, 3 the virtio header. outlives_us: it stays when it is closed.
+int host_tap_open(const char *name, int outlives_us, uint32_t *features, int *stage);
 
 // One descriptor and up to `length` bytes over a Unix socket. Receiving gives the count of bytes; *fd is -1 if none came.
 int host_send_fd(int socket, int fd, const void *bytes, size_t length);
