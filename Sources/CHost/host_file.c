@@ -58,3 +58,24 @@ int host_open_beneath(int directory, const char *path)
     }
     return fd;
 }
+
+long host_file_read(const char *path, void *bytes, size_t limit)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    size_t filled = 0;
+    long result = 0;
+    while (filled < limit) {
+        ssize_t count = read(fd, (char *)bytes + filled, limit - filled);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            result = -errno;
+        if (count <= 0)
+            break;
+        filled += (size_t)count;
+    }
+    close(fd);
+    return result < 0 ? result : (long)filled;
+}

@@ -1,3 +1,4 @@
+internal import CHost
 internal import Glibc
 
 // Following /etc/resolv.conf and /etc/hosts as they change, without waking up for it: when somebody asks for a name, and at
@@ -40,18 +41,8 @@ struct HostFile {
     }
 
     private func read() -> [UInt8] {
-        let fd = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard fd >= 0 else { return [] }
-        defer { close(fd) }
-        var bytes = [UInt8](repeating: 0, count: limit)
-        var filled = 0
-        while filled < limit {
-            let count = unsafe bytes.withUnsafeMutableBytes { raw in
-                unsafe Glibc.read(fd, raw.baseAddress! + filled, limit - filled)
-            }
-            if count <= 0 { break }
-            filled += count
+        unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, filled in
+            unsafe filled = max(0, host_file_read(path, buffer.baseAddress, limit))
         }
-        return Array(bytes[0..<filled])
     }
 }

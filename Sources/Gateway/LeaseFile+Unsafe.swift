@@ -1,3 +1,4 @@
+internal import CHost
 internal import Glibc
 internal import Netstack
 internal import Wire
@@ -29,26 +30,19 @@ struct LeaseFile {
 
     /// The records of the file; none when it is not there.
     func read() throws(LeaseFileUnusable) -> [Record] {
-        let fd = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard fd >= 0 else {
-            if errno == ENOENT { return [] }
-            throw LeaseFileUnusable(description: "--lease-file \(path): \(errorText(errno))")
+        var count = 0
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Self.maximumBytes + 1) { buffer, filled in
+            unsafe count = host_file_read(path, buffer.baseAddress, buffer.count)
+            filled = max(0, count)
         }
-        defer { close(fd) }
-        var bytes = [UInt8](repeating: 0, count: Self.maximumBytes + 1)
-        var filled = 0
-        while filled < bytes.count {
-            let count = unsafe bytes.withUnsafeMutableBytes { raw in
-                unsafe Glibc.read(fd, raw.baseAddress! + filled, raw.count - filled)
-            }
-            if count < 0 { throw LeaseFileUnusable(description: "--lease-file \(path): \(errorText(errno))") }
-            if count == 0 { break }
-            filled += count
+        if count == -Int(ENOENT) { return [] }
+        guard count >= 0 else {
+            throw LeaseFileUnusable(description: "--lease-file \(path): \(errorText(Int32(-count)))")
         }
-        guard filled <= Self.maximumBytes else {
+        guard count <= Self.maximumBytes else {
             throw LeaseFileUnusable(description: "--lease-file \(path): too long to be a file of leases")
         }
-        switch Self.parse(String(decoding: bytes[..<filled], as: UTF8.self)) {
+        switch Self.parse(String(decoding: bytes, as: UTF8.self)) {
         case .records(let records): return records
         case .bad(let line):
             throw LeaseFileUnusable(

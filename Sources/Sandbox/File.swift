@@ -1,3 +1,4 @@
+internal import CHost
 internal import Glibc
 
 /// Small files, without Foundation.
@@ -14,21 +15,12 @@ package enum File {
 
     /// The start of a file, `limit` bytes at most; nil when it cannot be read.
     package static func read(_ path: String, limit: Int = 65_536) -> String? {
-        let fd = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard fd >= 0 else { return nil }
-        defer { close(fd) }
-        var bytes = [UInt8](repeating: 0, count: limit)
-        var filled = 0
-        while filled < limit {
-            let count = unsafe bytes.withUnsafeMutableBytes { raw in
-                unsafe Glibc.read(fd, raw.baseAddress! + filled, limit - filled)
-            }
-            if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { return nil }
-            if count == 0 { break }
-            filled += count
+        var count = 0
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, filled in
+            unsafe count = host_file_read(path, buffer.baseAddress, limit)
+            filled = max(0, count)
         }
-        return String(decoding: bytes[0..<filled], as: UTF8.self)
+        return count < 0 ? nil : String(decoding: bytes, as: UTF8.self)
     }
 
     static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
