@@ -117,7 +117,7 @@ extension Connection {
     }
 
     /// RFC 7323 section 4.3: TS.Recent follows the segment that spans the last ACK we sent.
-    private mutating func updateTimestamp(_ segment: Segment) {
+    mutating func updateTimestamp(_ segment: Segment) {
         guard flags.contains(.timestamps), let value = segment.options.timestamps?.value else { return }
         if segment.seq <= rcv.acked, Int32(bitPattern: value &- rcv.tsRecent) >= 0 { rcv.tsRecent = value }
     }

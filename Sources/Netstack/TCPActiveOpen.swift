@@ -89,7 +89,7 @@ extension Connection {
             sendSynAck(now: now, shared: &shared, outside: &outside)
             return .lives
         case .established:
-            if state == .synSent { negotiateOffered(segment, mtu: shared.mtu) }
+            if state == .synSent { negotiateOffered(segment, mtu: shared.mtu) } else { updateTimestamp(segment) }
             state = .established
             cwnd = initialWindow
             acknowledgmentArrives(segment, now: now, shared: &shared)

@@ -57,7 +57,10 @@ package enum ScriptUnreachable: String, Sendable, CaseIterable { case net, host,
 
 package enum ScriptHostAction: Sendable, Equatable {
     case connect(ScriptConnect)
-    case writes(Int)
+    /// It opens the connection towards the guest, as the client of a forwarded port does.
+    case connects
+    /// Its last byte as out-of-band data (MSG_OOB) when urgent.
+    case writes(Int, urgent: Bool)
     /// nil: whatever comes, from now on.
     case reads(Int?)
     case stopsReading
@@ -66,6 +69,8 @@ package enum ScriptHostAction: Sendable, Equatable {
     case resets
     /// It has received so many bytes, and they are the guest's.
     case has(Int)
+    /// Which bytes, counted from 1, came as out-of-band data: these and no others.
+    case hasUrgent([Int])
     case hasEnd
     case hasReset
 }
@@ -101,7 +106,8 @@ package struct ScriptSegment: Sendable {
     package var ack: ScriptNumber?
     /// As in the header.
     package var window: ScriptBound?
-    package var urgent: Int?
+    /// 0 without URG.
+    package var urgent = 0
     /// nil: none but timestamps, which are not compared.
     package var options: ScriptOptions?
 }

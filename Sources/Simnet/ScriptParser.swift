@@ -157,7 +157,13 @@ package struct ScriptParser {
                 throw error("'host connect succeeds|refused|unreachable|prohibited|times'")
             }
             return .connect(how)
-        case "writes": return .writes(try integer(words.popFirst() ?? ""))
+        case "connects": return .connects
+        case "writes":
+            let count = try integer(words.popFirst() ?? "")
+            guard words.first == "urgent" else { return .writes(count, urgent: false) }
+            words.removeFirst()
+            guard count > 0 else { throw error("no byte is urgent") }
+            return .writes(count, urgent: true)
         case "reads":
             let word = words.popFirst() ?? ""
             return .reads(word == "all" ? nil : try integer(word))
@@ -169,6 +175,11 @@ package struct ScriptParser {
             let word = words.popFirst() ?? ""
             if word == "end" { return .hasEnd }
             if word == "reset" { return .hasReset }
+            if word == "urgent" {
+                var which: [Int] = []
+                while let word = words.popFirst() { which.append(try integer(word)) }
+                return .hasUrgent(which)
+            }
             return .has(try integer(word))
         default: throw error("a host does not '\(verb)'")
         }
@@ -210,10 +221,12 @@ package struct ScriptParser {
             }
         }
         guard first.flags.contains(.ack) == (first.ack != nil) else { throw error("'.' and 'ack N' go together") }
+        guard first.flags.contains(.urg) == (first.urgent > 0) else { throw error("'U' and 'urg N' go together") }
         return (0..<count).map { i in
             var segment = first
             // `@` moves by itself.
             if !segment.sequence.isNext { segment.sequence.offset += i * first.length }
+            if first.urgent > 0 { segment.urgent -= i * first.length }
             return segment
         }
     }

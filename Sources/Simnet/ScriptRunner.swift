@@ -170,9 +170,16 @@ package struct ScriptRunner: ~Copyable {
     // MARK: The host
 
     private mutating func host(_ action: ScriptHostAction) throws(ScriptError) {
+        if action == .connects {
+            let client = Endpoint(address: wire.remote, port: ScriptWire.remotePort)
+            guard simulation.accept(from: client, toPort: ScriptWire.guestPort) != nil else {
+                throw error("the client was refused at once")
+            }
+        }
         guard let i = simulation.host.sockets.indices.last else { throw error("there is no host socket") }
         let now = simulation.now
         switch action {
+        case .connects: break
         case .connect(let how):
             guard !simulation.host.sockets[i].connected else { throw error("the socket is connected") }
             simulation.host.sockets[i].script.connectError =
@@ -184,9 +191,10 @@ package struct ScriptRunner: ~Copyable {
                 case .times: .timedOut
                 }
             simulation.host.sockets[i].connectAt = now
-        case .writes(let count):
+        case .writes(let count, let urgent):
             let from = simulation.host.sockets[i].script.stream.count
             simulation.host.sockets[i].script.stream += ScriptWire.pattern(from..<from + count)
+            if urgent { simulation.host.sockets[i].script.urgent.append(from + count - 1) }
         case .reads(nil):
             simulation.host.sockets[i].script.readSize = nil
             simulation.host.sockets[i].read = simulation.host.sockets[i].received.count
@@ -205,6 +213,9 @@ package struct ScriptRunner: ~Copyable {
             let received = simulation.host.sockets[i].received
             if received.count != count { throw error("the host has \(received.count) bytes") }
             if received != ScriptWire.pattern(0..<count) { throw error("the host's bytes are not the guest's") }
+        case .hasUrgent(let which):
+            let urgent = simulation.host.sockets[i].receivedUrgent.map { $0 + 1 }
+            if urgent != which { throw error("the host's urgent bytes are \(urgent)") }
         case .hasEnd:
             if !simulation.host.sockets[i].guestEnded { throw error("the host's stream has not ended") }
         case .hasReset:

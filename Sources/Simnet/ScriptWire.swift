@@ -30,7 +30,7 @@ struct ScriptWire: Sendable {
     let guest: IPAddress
     let remote: IPAddress
     private let isn: UInt32
-    /// Where the SYN stood that was answered last.
+    /// Where the SYN stood that was answered last; 0 while none was.
     private var guestSyn = 0
     /// One past the highest number that the guest has sent.
     private(set) var guestNext = 0
@@ -41,7 +41,9 @@ struct ScriptWire: Sendable {
     private(set) var window = 0
     private(set) var edge = 0
     private var guestScales = false
-    private var shift = 0
+    /// What the host side's SYN offered; it holds if the guest's offers something, too.
+    private var offeredShift = 0
+    private var shift: Int { guestScales ? offeredShift : 0 }
     /// Payload bytes the guest may send in a segment.
     private(set) var mss = 536
     private var lastStamp: UInt32 = 0
@@ -82,7 +84,7 @@ struct ScriptWire: Sendable {
             sequence: SequenceNumber(rawValue: isn) + sequence,
             acknowledgment: line.ack.map { SequenceNumber(rawValue: iss) + $0.resolved(next: hostNext) }
                 ?? SequenceNumber(rawValue: 0),
-            flags: line.flags, window: window, urgentPointer: UInt16(clamping: line.urgent ?? 0))
+            flags: line.flags, window: window, urgentPointer: UInt16(clamping: line.urgent))
         let span = line.length + (line.flags.contains(.syn) ? 1 : 0) + (line.flags.contains(.fin) ? 1 : 0)
         if !line.flags.contains(.rst) { guestNext = max(guestNext, sequence + span) }
         let first = sequence - guestSyn - (line.flags.contains(.syn) ? 0 : 1)
@@ -137,10 +139,11 @@ struct ScriptWire: Sendable {
         let options = TCPOptions(parsing: tcp.options)
         if tcp.flags.contains(.syn) {
             if iss != tcp.sequence.rawValue { hostNext = 0 }
-            guestSyn = tcp.acknowledgment - SequenceNumber(rawValue: isn) - 1
+            // A SYN without ACK opens from the host's side: it knows nothing of the guest's.
+            if tcp.flags.contains(.ack) { guestSyn = tcp.acknowledgment - SequenceNumber(rawValue: isn) - 1 }
             iss = tcp.sequence.rawValue
             mss = Int(options.maximumSegmentSize ?? 536)
-            shift = guestScales ? Int(options.windowScale ?? 0) : 0
+            offeredShift = Int(options.windowScale ?? 0)
         }
         if let stamps = options.timestamps { lastStamp = stamps.value }
         let seen = ScriptArrival.Seen(
@@ -179,7 +182,7 @@ struct ScriptWire: Sendable {
         if seen.length != line.length { return "the length" }
         if let ack = line.ack?.resolved(next: guestNext), seen.ack != ack { return "the ACK, expected \(ack)" }
         if let window = line.window, !window.holds(seen.window) { return "the window" }
-        if let urgent = line.urgent, urgent != seen.urgent { return "the urgent pointer" }
+        if line.urgent != seen.urgent { return "the urgent pointer" }
         return difference(line.options ?? ScriptOptions(), seen.options, comparesStamps: line.options != nil)
     }
 

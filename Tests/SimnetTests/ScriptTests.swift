@@ -32,6 +32,8 @@ import Testing
         ("+0.2..0.1 guest< S 0:0(0)", "'0.2..0.1' ends before it begins"),
         ("+0 guest> S 0:5(4)", "'0:5(4)': the length does not fit"),
         ("+0 guest> . 0:0(0)", "'.' and 'ack N' go together"),
+        ("+0 guest> U. 0:0(0) ack 1", "'U' and 'urg N' go together"),
+        ("+0 host writes 0 urgent", "no byte is urgent"),
         ("+0 guest> Q 0:0(0)", "'Q' is no flag"),
         ("+0 guest> S 0:0(0) <mss 1460,foo>", "'foo' is no option"),
         ("+0 guest> S 0:0(0) <mss 1460", "options end with '>'"),
@@ -61,6 +63,14 @@ import Testing
         (
             "+0 guest> S 0:0(0)\n+0 host connect succeeds\n+0 guest< S. 0:0(0) ack 1 <mss 1400>",
             "x.pkt:3: S. 0:0(0) ack 1 win 65535 <mss 1460>: the MSS differs"
+        ),
+        (
+            "+0 host connects\n+0 guest< S 0:0(0) <mss 1460>",
+            "x.pkt:2: S 0:0(0) win 65535 <mss 1460,sackOK,TS val "
+        ),
+        (
+            "+0 host connects\n+0.1 guest> S. 0:0(0) ack 1\n+0 host has urgent 1",
+            "x.pkt:3: the host's urgent bytes are []"
         ),
         ("+0 host writes 5", "x.pkt:1: there is no host socket"),
     ])

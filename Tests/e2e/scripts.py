@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Scripts of Tests/Scripts against the Linux kernel as the passive TCP: `Tests/e2e/scripts.py FILE...` (as root).
+"""Scripts of Tests/Scripts against the Linux kernel's TCP: `Tests/e2e/scripts.py FILE...` (as root).
 
 Each script gets a network namespace of its own with a tap in it. The guest's segments are written to the tap, whatever the kernel sends
-there is held against the script's lines, and the host's application is a socket that listens in the same namespace. All in one
+there is held against the script's lines, and the host's application is a socket that listens or connects in the same namespace. All in one
 thread: whatever waits, waits in `Conversation.pump`, so every frame gets its time when it comes.
 
 docs/tcp-scripts.md has the grammar (ScriptParser.swift reads the same files) and says what is compared more loosely here.
@@ -27,7 +27,7 @@ FLAGS = {"S": SYN, "F": FIN, "R": RST, "P": PSH, "U": URG, "E": ECE, "W": CWR, "
 UNREACHABLE = {4: {"net": (3, 0), "host": (3, 1), "port": (3, 3), "prohibited": (3, 13)},
                6: {"net": (1, 0), "host": (1, 3), "port": (1, 4), "prohibited": (1, 1)}}
 CLONE_NEWNET = 0x40000000
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+TUNSETIFF, IFF_TAP, IFF_NO_PI, SIOCATMARK = 0x400454CA, 0x0002, 0x1000, 0x8905
 
 
 class ScriptError(Exception):
@@ -109,7 +109,7 @@ class Segment:
             self.start.offset += step * self.length
         self.ack = Number(ack) if ack else None
         self.window = window
-        self.urgent = int(urgent or 0)
+        self.urgent = int(urgent) - step * self.length if urgent else 0
         self.options = None if options is None else dict(item.strip().split(" ", 1) if " " in item.strip() else (item.strip(), "")
                                                          for item in options.split(",") if item.strip() != "nop")
 
@@ -170,9 +170,10 @@ class Seen:
             if conversation.iss != sequence:
                 conversation.host_next = 0
             conversation.iss = sequence
-            conversation.guest_syn = signed(ack - conversation.script.isn) - 1
+            if self.flags & ACK:
+                conversation.guest_syn = signed(ack - conversation.script.isn) - 1
             conversation.mss = self.options.get("mss", 536)
-            conversation.shift = self.options.get("wscale", 0) if conversation.guest_scales else 0
+            conversation.offered_shift = self.options.get("wscale", 0)
         if "TS" in self.options:
             conversation.last_stamp = self.options["TS"][0]
         self.start = signed(sequence - conversation.iss)
@@ -195,7 +196,7 @@ class Seen:
         text = f"{letters} {self.start}:{self.start + self.length}({self.length})"
         if self.flags & ACK:
             text += f" ack {self.ack}"
-        text += f" win {self.window}"
+        text += f" win {self.window}" + (f" urg {self.urgent}" if self.urgent else "")
         options = [f"{k} {v}" for k, v in self.options.items()] + (["sack " + " ".join(f"{a}:{b}" for a, b in self.sacks)] if self.sacks else [])
         return text + (f" <{','.join(options)}>" if options else "")
 
@@ -206,7 +207,7 @@ class Conversation:
     def __init__(self, script):
         self.script = script
         self.iss = self.host_next = self.guest_next = self.guest_syn = 0
-        self.window = self.edge = self.shift = self.last_stamp = 0
+        self.window = self.edge = self.offered_shift = self.last_stamp = 0
         self.mss, self.guest_scales = 536, False
         self.arrivals, self.taken = [], []
         self.last_ack = None
@@ -214,8 +215,8 @@ class Conversation:
             ("10.0.2.2", "10.0.2.1", "198.51.100.7") if script.ip == 4 else ("fd00::2", "fd00::1", "2001:db8::7"))
         self.family = socket.AF_INET if script.ip == 4 else socket.AF_INET6
         self.tap = self.make_namespace()
-        self.connection = self.listener = None
-        self.reads, self.received, self.ended, self.was_reset, self.written = True, b"", False, False, 0
+        self.connection = self.listener = self.opening = None
+        self.reads, self.received, self.urgent, self.ended, self.was_reset, self.written = True, b"", [], False, False, 0
         if any(event[3] == "host" and event[4] == ["connect", "succeeds"] for event in script.events):
             self.listen()
         self.base = time.monotonic()
@@ -230,7 +231,7 @@ class Conversation:
         except OSError as error:
             raise CannotRun(f"/dev/net/tun: {error.strerror}") from None
         for name, value in (
-                ("ipv4/tcp_invalid_ratelimit", "0"), ("ipv4/tcp_no_metrics_save", "1"), ("ipv4/conf/all/rp_filter", "0"),
+                ("ipv4/tcp_invalid_ratelimit", "0"), ("ipv4/tcp_syn_linear_timeouts", "0"), ("ipv4/tcp_no_metrics_save", "1"), ("ipv4/conf/all/rp_filter", "0"),
                 ("ipv4/conf/default/rp_filter", "0"), ("ipv4/icmp_ratelimit", "0"), ("ipv6/conf/default/accept_dad", "0"),
                 ("ipv6/conf/all/accept_dad", "0"), ("ipv6/conf/default/router_solicitations", "0")):
             try:
@@ -250,17 +251,40 @@ class Conversation:
         os.set_blocking(tap, False)
         return tap
 
-    def listen(self):
-        self.listener = socket.socket(self.family, socket.SOCK_STREAM)
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    @property
+    def shift(self):
+        return self.offered_shift if self.guest_scales else 0
+
+    def socket(self):
+        """A socket of the host's application at the remote address."""
+        made = socket.socket(self.family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # An urgent byte keeps its place in the stream, and a read stops before it.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if self.script.buffer:
-            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.script.buffer)
-        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.script.buffer)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Reno is always there (tcp_congestion_control(7)), and its windows can be reckoned by hand.
-        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
-        self.listener.bind((self.remote, REMOTE_PORT))
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        made.bind((self.remote, REMOTE_PORT))
+        made.setblocking(False)
+        return made
+
+    def listen(self):
+        self.listener = self.socket()
         self.listener.listen(4)
-        self.listener.setblocking(False)
+
+    def connect(self):
+        self.opening = self.socket()
+        self.opening.connect_ex((self.guest, GUEST_PORT))
+
+    def opened(self):
+        if self.opening.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.was_reset = True
+            self.opening.close()
+        else:
+            self.connection = self.opening
+        self.opening = None
 
     # Time
 
@@ -276,13 +300,15 @@ class Conversation:
                 inputs.append(self.listener)
             if self.connection and self.reads and not self.ended and not self.was_reset:
                 inputs.append(self.connection)
-            ready = select.select(inputs, [], [], left)[0]
-            if not ready and left == 0:
+            ready, opened, _ = select.select(inputs, [self.opening] if self.opening else [], [], left)
+            if not ready and not opened and left == 0:
                 return
             if self.tap in ready:
                 self.read_tap()
+            if opened:
+                self.opened()
             if self.listener and self.listener in ready:
-                self.connection, self.reads, self.received = self.listener.accept()[0], True, b""
+                self.connection, self.reads, self.received, self.urgent = self.listener.accept()[0], True, b"", []
                 self.ended = self.was_reset = False
                 self.connection.setblocking(False)
             elif self.connection and self.connection in ready:
@@ -310,7 +336,10 @@ class Conversation:
 
     def read_connection(self, limit=1 << 20):
         try:
+            at_mark = struct.unpack("i", fcntl.ioctl(self.connection, SIOCATMARK, bytes(4)))[0]
             data = self.connection.recv(limit)
+            if at_mark and data:
+                self.urgent.append(len(self.received) + 1)
             self.received += data
             self.ended = not data
         except BlockingIOError:
@@ -503,13 +532,16 @@ class Conversation:
     def host(self, verb, *words):
         if verb == "connect":
             return
-        # A connection is established by the guest's ACK, and then accepted.
-        self.pump(time.monotonic() + 0.5, lambda: self.connection)
-        if self.connection is None:
+        if verb == "connects":
+            self.connect()
+            return
+        # A connection is established by the guest's ACK and then accepted, or by its SYN-ACK.
+        self.pump(time.monotonic() + 0.5, lambda: self.connection or self.was_reset)
+        if self.connection is None and not self.was_reset:
             raise self.error("nobody has connected")
         if verb == "writes":
             count = int(words[0])
-            sent = self.connection.send(pattern(self.written, self.written + count))
+            sent = self.connection.send(pattern(self.written, self.written + count), socket.MSG_OOB if "urgent" in words else 0)
             if sent != count:
                 raise self.error(f"the socket took {sent} bytes")
             self.written += count
@@ -529,11 +561,11 @@ class Conversation:
             self.connection.close()
             self.connection, self.written = None, 0
         elif verb == "has":
-            self.has(words[0])
+            self.has(*words)
         else:
             raise self.error(f"a host does not '{verb}'")
 
-    def has(self, what):
+    def has(self, what, *which):
         soon = time.monotonic() + 0.2
         if what == "end":
             self.pump(soon, lambda: self.ended)
@@ -543,6 +575,11 @@ class Conversation:
             self.pump(soon, lambda: self.was_reset)
             if not self.was_reset:
                 raise self.error("the host's connection was not reset")
+        elif what == "urgent":
+            which = [int(number) for number in which]
+            self.pump(soon, lambda: self.urgent == which)
+            if self.urgent != which:
+                raise self.error(f"the host's urgent bytes are {self.urgent}")
         else:
             self.pump(soon, lambda: len(self.received) >= int(what))
             if len(self.received) != int(what):
