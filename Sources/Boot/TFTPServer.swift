@@ -1,18 +1,23 @@
 package import Wire
 
-// A read-only TFTP server without I/O: it is given datagrams and the time, and says what to send. Files are somebody else's (`BootFiles`).
+// A read-only TFTP server without I/O: it is given datagrams and the time, and says what to send and what to do with files. Those jobs are
+// somebody else's, and may take as long as a disk takes (`takeJobs`, `opened`, `read`).
 //
-// Life of a transfer. A read request opens the file and gets a port of its own. With options the answer is OACK, which the client
-// acknowledges as block 0, else the first blocks. Up to `windowSize` blocks are under way (RFC 7440); an acknowledgment of any of them makes
-// the blocks behind it the next window, so one that was lost is sent again from there. Silence sends the window again after the time-out, five times
-// in all. The transfer ends when the last block, shorter than the others, is acknowledged, or with the client's error.
+// Life of a transfer. A read request gets a port of its own, and its file is opened. With options the answer is OACK, which the client
+// acknowledges as block 0, else the first blocks. Up to `windowSize` blocks are under way (RFC 7440), read in one job; an acknowledgment of any
+// of them makes the blocks behind it the next window, so one that was lost is sent again from there. Silence sends the window again after the
+// time-out, five times in all. The transfer ends when the last block, shorter than the others, is acknowledged, or with the client's error.
 //
 // A repeated acknowledgment sends nothing when the window is one block (the sorcerer's apprentice, RFC 1123 section 4.2.3.1). Block numbers
 // wrap to 0. A request that is repeated begins anew, and what there was for the same client's port ends.
 //
+// While a disk is slow. A transfer has one job at a time, and no time-out meanwhile. What is acknowledged before its read is done makes the read be
+// done again from there; a request that is repeated before anything was sent is not heard twice. A transfer that ends keeps its place until its
+// job is done, so there are never more jobs than places, and no file is closed while it is read.
+//
 // Limits: `capacity` transfers, `perStation` of one MAC address; a further one is told to try again. Answers that wait to be taken are at most a
-// whole window of every transfer: a client that asks for more before they have left waits for its time-out, as if they were lost. The window is at most `windowLimit` blocks, a block
-// no longer than fits a packet of the link, so that nothing is fragmented.
+// whole window of every transfer: a client that asks for more before they have left waits for its time-out, as if they were lost. The window is
+// at most `windowLimit` blocks, a block no longer than fits a packet of the link, so that nothing is fragmented.
 
 /// Where a machine's datagram came from, and which address of ours it was for.
 package struct TFTPPeer: Hashable, Sendable {
@@ -25,15 +30,6 @@ package struct TFTPPeer: Hashable, Sendable {
         self.mac = mac
         self.local = local
     }
-}
-
-/// Files by name. The numbers of open ones are the implementer's.
-package protocol BootFiles {
-    /// nil when there is no such file.
-    mutating func open(_ name: String) -> (file: Int, size: Int)?
-    /// `count` bytes from `offset`; fewer when the file has become shorter.
-    mutating func read(_ file: Int, offset: Int, count: Int) -> [UInt8]
-    mutating func close(_ file: Int)
 }
 
 package struct TFTPServer: ~Copyable {
@@ -53,11 +49,26 @@ package struct TFTPServer: ~Copyable {
         package var bytes: [UInt8]
     }
 
+    /// What is to be done with files. A transfer is known by its port; files have the implementer's numbers.
+    package enum Job: Equatable, Sendable {
+        /// To be answered by `opened`.
+        case open(port: UInt16, name: String)
+        /// To be answered by `read`.
+        case read(port: UInt16, file: Int, offset: Int, count: Int)
+        case close(file: Int)
+    }
+
     private struct Transfer {
         let peer: TFTPPeer
         let port: UInt16
-        let file: Int
-        let size: Int
+        let request: TFTPRequest
+        var file: Int?
+        var size = 0
+        var isOpening = true
+        /// How many blocks there are before those that are being read.
+        var reading: Int?
+        /// Its job is all that is left.
+        var hasEnded = false
         var blockSize = 512
         var windowSize = 1
         /// Seconds.
@@ -68,15 +79,21 @@ package struct TFTPServer: ~Copyable {
         var acknowledged = 0
         var sent = 0
         var triesLeft = TFTPServer.tries
-        var due: Int64 = 0
+        var due = Int64.max
 
+        var isBusy: Bool { isOpening || reading != nil }
         var blocks: Int { size / blockSize + 1 }
+        /// The bytes of the file that the next window has.
+        var window: Range<Int> {
+            acknowledged * blockSize..<min((acknowledged + windowSize) * blockSize, size)
+        }
     }
 
     private let mtu: Int
     private var transfers: [UInt16: Transfer] = [:]
     private var nextPort: UInt16
     private var answers: [Answer] = []
+    private var jobs: [Job] = []
 
     /// - Parameters:
     ///   - mtu: of the link.
@@ -96,28 +113,32 @@ package struct TFTPServer: ~Copyable {
         return answers
     }
 
+    /// What is to be done, since the last call.
+    package mutating func takeJobs() -> [Job] {
+        defer { jobs = [] }
+        return jobs
+    }
+
     /// A datagram for `port`.
     /// - Returns: false when nobody is there.
-    package mutating func receive<F: BootFiles>(
-        _ bytes: RawSpan, from peer: TFTPPeer, port: UInt16, files: inout F, now: Int64
-    ) -> Bool {
+    package mutating func receive(_ bytes: RawSpan, from peer: TFTPPeer, port: UInt16, now: Int64) -> Bool {
         let message = TFTPMessage(bytes)
         guard port == Self.port else {
-            guard transfers[port] != nil else { return false }
+            guard let transfer = transfers[port], !transfer.hasEnded else { return false }
             // RFC 1350 section 4: another's datagram does not disturb the transfer.
-            guard transfers[port]?.peer == peer else {
+            guard transfer.peer == peer else {
                 refuse(.unknownTransfer, peer, port)
                 return true
             }
             switch message {
-            case .acknowledgment(let block): acknowledged(block, port, &files, now)
-            case .error: end(port, &files)
+            case .acknowledgment(let block): acknowledged(block, port, now)
+            case .error: end(port)
             default: break
             }
             return true
         }
         switch message {
-        case .read(let request): begin(request, peer, &files, now)
+        case .read(let request): begin(request, peer)
         case .write: refuse(.accessViolation, peer, port)
         case .malformed, .acknowledgment: refuse(.illegal, peer, port)
         case .error: break
@@ -133,23 +154,37 @@ package struct TFTPServer: ~Copyable {
 
     // MARK: A transfer
 
-    private mutating func begin<F: BootFiles>(
-        _ request: TFTPRequest, _ peer: TFTPPeer, _ files: inout F, _ now: Int64
-    ) {
-        // The answer was lost, or the client has begun anew: what there was is no more.
-        for transfer in transfers.values where transfer.peer == peer { end(transfer.port, &files) }
+    private mutating func begin(_ request: TFTPRequest, _ peer: TFTPPeer) {
+        for transfer in transfers.values where transfer.peer == peer && !transfer.hasEnded {
+            if transfer.isBusy, transfer.sent == 0, transfer.request == request { return }
+            // The answer was lost, or the client has begun anew: what there was is no more.
+            end(transfer.port)
+        }
         guard request.mode == "octet", transfers.count < Self.capacity,
             transfers.values.count(where: { $0.peer.mac == peer.mac }) < Self.perStation
         else { return refuse(.other, peer, Self.port) }
-        guard let (file, size) = files.open(request.name) else { return refuse(.notFound, peer, Self.port) }
         while transfers[nextPort] != nil { advancePort() }
-        var transfer = Transfer(peer: peer, port: nextPort, file: file, size: size)
+        transfers[nextPort] = Transfer(peer: peer, port: nextPort, request: request)
+        jobs.append(.open(port: nextPort, name: request.name))
         advancePort()
+    }
 
+    /// A job to open is done: nil when there is no such file.
+    package mutating func opened(_ port: UInt16, _ opened: (file: Int, size: Int)?, now: Int64) {
+        guard var transfer = transfers[port], transfer.isOpening else { return }
+        transfer.isOpening = false
+        transfer.file = opened?.file
+        transfer.size = opened?.size ?? 0
+        transfers[port] = transfer
+        guard opened != nil, !transfer.hasEnded else {
+            if !transfer.hasEnded { refuse(.notFound, transfer.peer, Self.port) }
+            return end(port)
+        }
+        let request = transfer.request
         var options: [(String, Int)] = []
         if let asked = request.blockSize {
             // IP, UDP and four bytes of ours.
-            let room = max(8, mtu - (peer.client.address.isV4 ? 20 : 40) - 12)
+            let room = max(8, mtu - (transfer.peer.client.address.isV4 ? 20 : 40) - 12)
             transfer.blockSize = min(asked, room)
             options.append(("blksize", transfer.blockSize))
         }
@@ -157,7 +192,7 @@ package struct TFTPServer: ~Copyable {
             transfer.timeout = asked
             options.append(("timeout", asked))
         }
-        if request.wantsSize { options.append(("tsize", size)) }
+        if request.wantsSize { options.append(("tsize", transfer.size)) }
         if let asked = request.windowSize {
             transfer.windowSize = min(asked, Self.windowLimit)
             options.append(("windowsize", transfer.windowSize))
@@ -167,44 +202,54 @@ package struct TFTPServer: ~Copyable {
                 bytes += Array(option.0.utf8) + [0] + Array("\(option.1)".utf8) + [0]
             }
         }
-        transfers[transfer.port] = transfer
-        send(transfer.port, &files, now)
+        transfers[port] = transfer
+        send(port, now)
     }
 
     private mutating func advancePort() { nextPort = nextPort == .max ? Self.firstPort : nextPort + 1 }
 
-    /// Sends the window, or what stands before it.
-    private mutating func send<F: BootFiles>(_ port: UInt16, _ files: inout F, _ now: Int64) {
-        guard var transfer = transfers[port] else { return }
-        defer { transfers[port] = transfer }
+    /// Sends the window, once it has been read, or what stands before it.
+    private mutating func send(_ port: UInt16, _ now: Int64) {
+        guard var transfer = transfers[port], let file = transfer.file, !transfer.isBusy else { return }
         transfer.due = now + Int64(transfer.timeout) * 1_000_000_000
+        defer { transfers[port] = transfer }
+        guard hasRoom else { return }
         if let oack = transfer.oack {
-            guard hasRoom else { return }
             answers.append(Answer(peer: transfer.peer, port: port, bytes: oack))
             return
         }
-        transfer.sent = min(transfer.acknowledged + transfer.windowSize, transfer.blocks)
-        for block in transfer.acknowledged + 1...transfer.sent {
+        transfer.reading = transfer.acknowledged
+        transfer.due = .max
+        let bytes = transfer.window
+        jobs.append(.read(port: port, file: file, offset: bytes.lowerBound, count: bytes.count))
+    }
+
+    /// A job to read is done: with fewer bytes than it asked for when the file has become shorter.
+    package mutating func read(_ port: UInt16, _ bytes: [UInt8], now: Int64) {
+        guard var transfer = transfers[port], let first = transfer.reading else { return }
+        transfer.reading = nil
+        transfer.due = now + Int64(transfer.timeout) * 1_000_000_000
+        transfers[port] = transfer
+        if transfer.hasEnded { return end(port) }
+        guard first == transfer.acknowledged else { return send(port, now) }
+        guard bytes.count == transfer.window.count else {
+            // A short block would look like a whole file.
+            refuse(.other, transfer.peer, port)
+            return end(port)
+        }
+        let last = min(first + transfer.windowSize, transfer.blocks)
+        transfers[port]?.sent = last
+        for block in first + 1...last {
             guard hasRoom else { return }
-            let offset = (block - 1) * transfer.blockSize
-            let wanted = min(transfer.blockSize, transfer.size - offset)
-            var bytes: [UInt8] = [0, 3, UInt8(block >> 8 & 255), UInt8(block & 255)]
-            let data = wanted > 0 ? files.read(transfer.file, offset: offset, count: wanted) : []
-            guard data.count == wanted else {
-                // It has become shorter meanwhile: a short block would look like a whole file.
-                refuse(.other, transfer.peer, port)
-                transfer.triesLeft = 0
-                transfer.due = now
-                return
-            }
-            bytes += data
-            answers.append(Answer(peer: transfer.peer, port: port, bytes: bytes))
+            let start = (block - 1 - first) * transfer.blockSize
+            let data = bytes[start..<min(start + transfer.blockSize, bytes.count)]
+            answers.append(
+                Answer(
+                    peer: transfer.peer, port: port, bytes: [0, 3, UInt8(block >> 8 & 255), UInt8(block & 255)] + data))
         }
     }
 
-    private mutating func acknowledged<F: BootFiles>(
-        _ block: UInt16, _ port: UInt16, _ files: inout F, _ now: Int64
-    ) {
+    private mutating func acknowledged(_ block: UInt16, _ port: UInt16, _ now: Int64) {
         guard let transfer = transfers[port] else { return }
         if transfer.oack != nil {
             guard block == 0 else { return }
@@ -213,25 +258,36 @@ package struct TFTPServer: ~Copyable {
             let ahead = Int(block &- UInt16(truncatingIfNeeded: transfer.acknowledged))
             guard ahead <= transfer.sent - transfer.acknowledged, ahead > 0 || transfer.windowSize > 1 else { return }
             transfers[port]?.acknowledged += ahead
-            if transfer.acknowledged + ahead == transfer.blocks { return end(port, &files) }
+            if transfer.acknowledged + ahead == transfer.blocks { return end(port) }
         }
         transfers[port]?.triesLeft = Self.tries
-        send(port, &files, now)
+        send(port, now)
     }
 
-    private mutating func end<F: BootFiles>(_ port: UInt16, _ files: inout F) {
-        if let transfer = transfers.removeValue(forKey: port) { files.close(transfer.file) }
+    private mutating func end(_ port: UInt16) {
+        guard let transfer = transfers[port] else { return }
+        guard !transfer.isBusy else {
+            transfers[port]?.hasEnded = true
+            return
+        }
+        transfers[port] = nil
+        if let file = transfer.file { jobs.append(.close(file: file)) }
+    }
+
+    /// Ends all transfers.
+    package mutating func endAll() {
+        for port in transfers.keys { end(port) }
     }
 
     /// Sends again what was not acknowledged in time.
-    package mutating func advance<F: BootFiles>(to now: Int64, files: inout F) {
-        for transfer in transfers.values where transfer.due <= now {
+    package mutating func advance(to now: Int64) {
+        for transfer in transfers.values where transfer.due <= now && !transfer.isBusy {
             guard transfer.triesLeft > 1 else {
-                end(transfer.port, &files)
+                end(transfer.port)
                 continue
             }
             transfers[transfer.port]?.triesLeft -= 1
-            send(transfer.port, &files, now)
+            send(transfer.port, now)
         }
     }
 }

@@ -3,7 +3,7 @@ internal import CHost
 internal import Glibc
 
 /// Files beneath the directory of `--tftp`, by descriptor.
-struct BootDirectory: BootFiles {
+struct BootDirectory {
     /// Whoever made it closes it.
     let fd: Int32
 
@@ -26,22 +26,17 @@ struct BootDirectory: BootFiles {
         return (file, Int(status.st_size))
     }
 
-    mutating func open(_ name: String) -> (file: Int, size: Int)? {
-        Self.open(name, beneath: fd).map { (Int($0.file), $0.size) }
-    }
-
-    mutating func read(_ file: Int, offset: Int, count: Int) -> [UInt8] {
+    /// `count` bytes from `offset`; fewer when the file has become shorter.
+    static func read(_ file: Int32, offset: Int, count: Int) -> [UInt8] {
         unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
             while filled < count {
                 let got = unsafe pread(
-                    Int32(file), buffer.baseAddress! + filled, count - filled, off_t(offset + filled))
+                    file, buffer.baseAddress! + filled, count - filled, off_t(offset + filled))
                 if got <= 0 { break }
                 filled += got
             }
         }
     }
-
-    mutating func close(_ file: Int) { Glibc.close(Int32(file)) }
 }
 
 /// Files cannot be served to machines.

@@ -5,7 +5,7 @@ import Wire
 @testable import Boot
 
 /// Files in memory.
-struct MemoryFiles: BootFiles {
+struct MemoryFiles {
     var files: [String: [UInt8]] = [:]
     var opened: [Int: String] = [:]
     var next = 0
@@ -30,6 +30,8 @@ struct TFTPBench: ~Copyable {
     var server = TFTPServer(mtu: 1500, seed: 5)
     var files = MemoryFiles()
     var now: Int64 = 1_000_000_000
+    /// Jobs are left to the test.
+    var isSlow = false
 
     static func peer(_ port: UInt16 = 2000, mac: UInt64 = 0x5254_0000_0001) -> TFTPPeer {
         TFTPPeer(
@@ -47,8 +49,8 @@ struct TFTPBench: ~Copyable {
 
     @discardableResult
     mutating func send(_ bytes: [UInt8], from peer: TFTPPeer = peer(), to port: UInt16 = 69) -> [TFTPServer.Answer] {
-        #expect(server.receive(bytes.rawSpan, from: peer, port: port, files: &files, now: now) == true)
-        return server.takeAnswers()
+        #expect(server.receive(bytes.rawSpan, from: peer, port: port, now: now) == true)
+        return settle()
     }
 
     mutating func acknowledge(_ block: Int, to port: UInt16, from peer: TFTPPeer = peer()) -> [TFTPServer.Answer] {
@@ -57,8 +59,23 @@ struct TFTPBench: ~Copyable {
 
     mutating func wait() -> [TFTPServer.Answer] {
         now = server.nextDeadline
-        server.advance(to: now, files: &files)
+        server.advance(to: now)
+        return settle()
+    }
+
+    /// Does what the server asks for, and returns what it sends.
+    mutating func settle() -> [TFTPServer.Answer] {
+        while !isSlow, case let jobs = server.takeJobs(), !jobs.isEmpty { for job in jobs { perform(job) } }
         return server.takeAnswers()
+    }
+
+    mutating func perform(_ job: TFTPServer.Job) {
+        switch job {
+        case .open(let port, let name): server.opened(port, files.open(name), now: now)
+        case .read(let port, let file, let offset, let count):
+            server.read(port, files.read(file, offset: offset, count: count), now: now)
+        case .close(let file): files.close(file)
+        }
     }
 
     /// Fetches a file as a client that takes blocks in order. With a `seed`, one datagram of ten does not arrive, in both directions.
@@ -206,7 +223,7 @@ struct TFTPBench: ~Copyable {
         #expect(bench.server.count == 0)
         #expect(
             bench.server.receive(
-                [0, 4, 0, 1].rawSpan, from: TFTPBench.peer(), port: port, files: &bench.files, now: 0) == false)
+                [0, 4, 0, 1].rawSpan, from: TFTPBench.peer(), port: port, now: 0) == false)
     }
 
     @Test func transfersAreBounded() {
@@ -233,12 +250,75 @@ struct TFTPBench: ~Copyable {
             let block = moves ? i : 0
             let bytes: [UInt8] = [0, 4, UInt8(block >> 8 & 255), UInt8(block & 255)]
             let isHeard = bench.server.receive(
-                bytes.rawSpan, from: TFTPBench.peer(), port: port, files: &bench.files, now: bench.now)
+                bytes.rawSpan, from: TFTPBench.peer(), port: port, now: bench.now)
             #expect(isHeard)
         }
-        #expect(bench.server.takeAnswers().count <= 2048)
+        #expect(bench.settle().count <= 2048)
         // It goes on after the time-out.
         #expect(!bench.wait().isEmpty)
+    }
+
+    @Test func aSlowDiskHoldsUpItsTransferAlone() {
+        var bench = TFTPBench()
+        bench.files.files["f"] = Self.content(3000)
+        bench.isSlow = true
+        let request = TFTPBench.request("f", [("windowsize", "3")])
+        // Asked once more while the file is being opened, it is opened once, and nothing is due.
+        #expect(bench.send(request).isEmpty && bench.send(request).isEmpty)
+        let jobs = bench.server.takeJobs()
+        #expect(jobs.count == 1 && bench.server.count == 1 && bench.server.nextDeadline == .max)
+        // Another's is opened and sent meanwhile.
+        bench.isSlow = false
+        #expect(bench.send(TFTPBench.request("f"), from: TFTPBench.peer(2001)).count == 1)
+        bench.perform(jobs[0])
+        let port = bench.settle()[0].port
+        #expect(bench.acknowledge(0, to: port).map { $0.bytes[3] } == [1, 2, 3])
+        // What is acknowledged while a window is being read is not sent.
+        bench.isSlow = true
+        #expect(bench.acknowledge(1, to: port).isEmpty && bench.acknowledge(2, to: port).isEmpty)
+        let reads = bench.server.takeJobs()
+        #expect(reads.count == 1)
+        bench.isSlow = false
+        bench.perform(reads[0])
+        #expect(bench.settle().map { $0.bytes[3] } == [3, 4, 5])
+    }
+
+    /// However often clients change their minds.
+    @Test func jobsAreBounded() {
+        var bench = TFTPBench()
+        bench.files.files["f"] = Self.content(3000)
+        bench.isSlow = true
+        for i in 0..<1000 {
+            let request = TFTPBench.request("f", [("blksize", "\(i + 8)")])
+            bench.send(request, from: TFTPBench.peer(2000, mac: UInt64(i % 100)))
+        }
+        #expect(bench.server.count == TFTPServer.capacity)
+        let jobs = bench.server.takeJobs()
+        #expect(jobs.count == TFTPServer.capacity)
+        bench.server.endAll()
+        #expect(bench.server.count == TFTPServer.capacity)
+        bench.isSlow = false
+        for job in jobs { bench.perform(job) }
+        _ = bench.settle()
+        #expect(bench.server.count == 0 && bench.files.opened.isEmpty)
+    }
+
+    @Test func aFileIsNotClosedWhileItIsRead() {
+        var bench = TFTPBench()
+        bench.files.files["f"] = Self.content(3000)
+        let port = bench.send(TFTPBench.request("f"))[0].port
+        bench.isSlow = true
+        #expect(bench.acknowledge(1, to: port).isEmpty)
+        let jobs = bench.server.takeJobs()
+        #expect(jobs.count == 1)
+        bench.send([0, 5, 0, 0, 0], to: port)
+        #expect(bench.server.takeJobs() == [] && bench.server.count == 1)
+        // Nobody is at the port any more.
+        let isHeard = bench.server.receive([0, 4, 0, 1].rawSpan, from: TFTPBench.peer(), port: port, now: bench.now)
+        #expect(!isHeard)
+        bench.isSlow = false
+        bench.perform(jobs[0])
+        #expect(bench.settle().isEmpty && bench.server.count == 0 && bench.files.opened.isEmpty)
     }
 
     @Test func aFileThatShrinksIsAnError() {
@@ -265,8 +345,8 @@ struct TFTPBench: ~Copyable {
             bench.send(bytes)
             let port = UInt16.random(in: TFTPServer.firstPort...TFTPServer.firstPort + 100, using: &random)
             _ = bench.server.receive(
-                bytes.rawSpan, from: TFTPBench.peer(), port: port, files: &bench.files, now: bench.now)
-            _ = bench.server.takeAnswers()
+                bytes.rawSpan, from: TFTPBench.peer(), port: port, now: bench.now)
+            _ = bench.settle()
         }
         #expect(bench.server.count <= TFTPServer.perStation)
     }

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import re
 import subprocess
+import time
 
 from lab import SERVER4, SERVER6
 from support import GATEWAY4, GATEWAY6
@@ -62,6 +64,25 @@ class Files(Addresses):
         result = machine.run(["busybox", "tftp", "-p", "-l", "/etc/hostname", "-r", "new", GATEWAY4])
         self.assertIn("(2)", result.err, str(result))
         self.assertFalse(os.path.exists(f"{self.directory}/new"))
+
+    def test_slow_disk(self):
+        """while the disk takes two seconds to read a file for one machine, the gateway answers another at once"""
+        self.need("busybox")
+        self.lab.write("boot/small", "small")
+        process, (reader, other), _ = self.begin("--tftp", self.directory, count=2)
+        reader.configure(2, "2")
+        other.configure(3, "3")
+        self.assertEqual(other.run(["ping", "-q", "-c", "1", GATEWAY4]).code, 0)
+        self.trace(process, "/dev/null", "trace=pread64", "inject=pread64:delay_enter=2000000")
+        path = self.lab.path(f"slow-{os.getpid()}")
+        began = time.monotonic()
+        client = reader.start(["busybox", "tftp", "-g", "-r", "small", "-l", path, GATEWAY4])
+        pings = other.run(["ping", "-q", "-c", "10", "-i", "0.1", GATEWAY4])
+        self.assertLess(float(re.search(r"= [\d.]+/[\d.]+/([\d.]+)/", pings.out)[1]), 1000, str(pings))
+        self.assertEqual(client.wait(15), 0)
+        self.assertGreater(time.monotonic() - began, 2, "the disk was not slow")
+        with open(path) as file:
+            self.assertEqual(file.read(), "small")
 
     def test_http(self):
         """files by HTTP: GET, HEAD, a range; no listing, nothing outside of the directory, no other method"""

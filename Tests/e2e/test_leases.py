@@ -50,6 +50,19 @@ done
         return dict(line.split("=", 1) for line in result.out.splitlines() if "=" in line)
 
 
+    def trace(self, process, log, *expressions):
+        """strace of all threads that a process has or will have; the log is whole when the process has gone."""
+        self.need("strace")
+        words = [word for expression in expressions for word in ("-e", expression)]
+        tracer = self.lab.host.start(["strace", "-f", "-y", *words, "-o", log, "-p", str(process.pid)])
+        self.addCleanup(self.lab.stop, tracer)
+        status = f"/proc/{process.pid}/status"
+        self.assertTrue(until(lambda: f"TracerPid:\t{tracer.pid}\n" in open(status).read() or tracer.poll() is not None, 5))
+        if tracer.poll() is not None:
+            self.skipTest("strace may not attach here")
+        return tracer
+
+
 class Leases(Addresses):
     def test_kept(self):
         """with --lease-file machines find their addresses and names again after a restart, whoever comes first"""
@@ -75,20 +88,12 @@ class Leases(Addresses):
 
     def test_on_disk(self):
         """the lease file is synced before it gets its name, and its directory afterwards, by another thread than the one that has the frames"""
-        self.need("strace")
         folder = self.lab.path(f"synced-{os.getpid()}", directory=True)
         process, (a,), _ = self.begin("--lease-file", f"{folder}/leases")
         log = self.lab.path(f"synced-{os.getpid()}.calls")
-        trace = "trace=write,fsync,rename,renameat,renameat2"
-        tracer = self.lab.host.start(["strace", "-f", "-y", "-e", trace, "-o", log, "-p", str(process.pid)])
-        self.addCleanup(self.lab.stop, tracer)
-        status = f"/proc/{process.pid}/status"
-        self.assertTrue(until(lambda: f"TracerPid:\t{tracer.pid}\n" in open(status).read() or tracer.poll() is not None, 5))
-        if tracer.poll() is not None:
-            self.skipTest("strace may not attach here")
+        tracer = self.trace(process, log, "trace=write,fsync,rename,renameat,renameat2")
         self.lease(a)
         self.assertTrue(until(lambda: mac("a") in open(f"{folder}/leases").read(), 5), "the lease is not in the file")
-        # strace writes when the process has gone.
         self.lab.stop(process)
         tracer.wait(5)
         found = [re.match(r"(\d+) +(\w+)\((.*)", line) for line in open(log)]
