@@ -47,6 +47,7 @@ final class BootService {
         timer = unsafe DeadlineTimer(
             Timer(loop: loop, context: UnsafeMutableRawPointer(box), token: 0, callback: onTimer))
         unsafe box.pointee = Unmanaged.passUnretained(self)
+        loop.startPool()
     }
 
     deinit { unsafe box.deallocate() }

@@ -78,8 +78,7 @@ final class LeaseBook {
         }
         try file.write(records())
         hasChanged = false
-        // The pool's threads start now: without them libuv would end the process in the middle.
-        loop.offload({}, then: {})
+        loop.startPool()
     }
 
     /// What has changed is in the file when the loop has been closed.

@@ -10,8 +10,10 @@ internal import CUv
 // Nothing bounds the queue: whoever offloads keeps count.
 
 extension EventLoop {
-    /// Calls `work` on a thread of the pool and then `after`, with its result, on the loop's thread in a later turn. libuv ends the process when the
-    /// pool's threads cannot be started.
+    /// Starts the pool's threads. When there are none to be had libuv ends the process: better at its start than in the middle.
+    package func startPool() { offload({}, then: {}) }
+
+    /// Calls `work` on a thread of the pool and then `after`, with its result, on the loop's thread in a later turn.
     package func offload<Result: Sendable>(
         _ work: @escaping @Sendable () -> Result, then after: @escaping (Result) -> Void
     ) {
