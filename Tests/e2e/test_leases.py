@@ -232,8 +232,8 @@ for _ in range(20):
         out = machine.run(["ip", "neigh", "show", address]).out.split()
         return out[out.index("lladdr") + 1] if "lladdr" in out else None
 
-    def reaches(self, source, address):
-        return source.run(["ping", "-q", "-c", "1", "-W", "2", address]).code == 0
+    def reaches(self, source, address, *words):
+        return source.run(["ping", "-q", "-c", "1", "-W", "2", *words, address]).code == 0
 
     def test_leased(self):
         """who sends ARP, neighbour advertisements or packets with an address that is leased to another, or the gateway's, takes nothing"""
@@ -274,10 +274,11 @@ for _ in range(20):
         _, (first, second, third), _ = self.begin(count=3)
         first.configure(2, "2")
         self.assertTrue(self.reaches(first, GATEWAY4))
-        self.assertTrue(self.reaches(first, GATEWAY6))
+        # From this address, not from one that it has made itself of an advertisement by now.
+        self.assertTrue(self.reaches(first, GATEWAY6, "-I", NET6 + "2"))
         second.configure(2, "2")
         self.assertFalse(self.reaches(second, GATEWAY4))
-        self.assertFalse(self.reaches(second, GATEWAY6))
+        self.assertFalse(self.reaches(second, GATEWAY6, "-I", NET6 + "2"))
         self.assertTrue(self.reaches(first, GATEWAY4))
         self.assertEqual(self.lease(third)["ip"], "10.0.2.3")
         first.stop()
