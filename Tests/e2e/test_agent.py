@@ -143,6 +143,7 @@ class Guests(Booted):
 
     def setUp(self):
         super().setUp()
+        self.need("qemu-system-x86_64")
         self.initramfs = self.lab.path("agent-initramfs")
         if not os.path.exists(self.initramfs):
             subprocess.run([os.path.join(ROOT, "scripts", "guest-image"), "--with", self.command[0], self.initramfs], check=True)

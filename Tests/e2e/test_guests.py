@@ -1,4 +1,4 @@
-"""Real guests: a Debian kernel with a busybox initramfs (scripts/guest-image) in QEMU, by software emulation, on each of its sockets."""
+"""Real guests: a Debian kernel with a busybox initramfs (scripts/guest-image) in QEMU, by software emulation, on each of its sockets; and user-mode Linux."""
 
 import os
 import subprocess
@@ -12,20 +12,14 @@ from test_machines import Machines
 IMAGE = os.path.join(ROOT, ".build", "guest")
 
 
-class Guest:
+WORDS = f"quiet panic=-1 portolan.server4={SERVER4} portolan.server6={SERVER6} portolan.name=server.lab.test"
+
+
+class Console:
     """A running guest and what it has said on its console."""
 
-    def __init__(self, test, netdev, mac="52:54:00:12:34:56", devices=(), initramfs=f"{IMAGE}/initramfs", words="", boots=False, device=""):
+    def start(self, test, command):
         self.said, self.lines = {}, []
-        # A machine that boots from the network has the firmware of its card, which speaks over the BIOS's console.
-        command = [
-            servers.program("qemu-system-x86_64"), "-M", "q35,graphics=off", "-accel", "tcg", "-m", "384" if words else "192", "-nodefaults", "-no-user-config",
-            "-display", "none", "-serial", "stdio", "-no-reboot", *devices]
-        command += ["-boot", "n"] if boots else [
-            "-kernel", f"{IMAGE}/vmlinuz", "-initrd", initramfs, "-append",
-            f"console=ttyS0 quiet panic=-1 portolan.server4={SERVER4} portolan.server6={SERVER6} portolan.name=server.lab.test {words}"]
-        if netdev:
-            command += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n,mac={mac}" + ("" if boots else ",romfile=") + device]
         self.process = test.lab.host.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         test.addCleanup(test.lab.stop, self.process)
         threading.Thread(target=self.listen, daemon=True).start()
@@ -42,21 +36,44 @@ class Guest:
         return until(lambda: name in self.said or self.process.poll() is not None, timeout) and name in self.said
 
 
+class Guest(Console):
+    """In QEMU."""
+
+    def __init__(self, test, netdev, mac="52:54:00:12:34:56", devices=(), initramfs=f"{IMAGE}/initramfs", words="", boots=False, device=""):
+        # A machine that boots from the network has the firmware of its card, which speaks over the BIOS's console.
+        command = [
+            servers.program("qemu-system-x86_64"), "-M", "q35,graphics=off", "-accel", "tcg", "-m", "384" if words else "192", "-nodefaults", "-no-user-config",
+            "-display", "none", "-serial", "stdio", "-no-reboot", *devices]
+        command += ["-boot", "n"] if boots else [
+            "-kernel", f"{IMAGE}/vmlinuz", "-initrd", initramfs, "-append",
+            f"console=ttyS0 {WORDS} {words}"]
+        if netdev:
+            command += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n,mac={mac}" + ("" if boots else ",romfile=") + device]
+        self.start(test, command)
+
+
+class UserMode(Console):
+    """User-mode Linux: a kernel that is an ordinary process. Its card is `vec0`, on a packet socket."""
+
+    def __init__(self, test, path, mac="52:54:00:12:34:57"):
+        # Its memory is a file that it maps to run what is in it: no place for a /tmp or /dev/shm that may be small, or without exec.
+        self.start(test, ["env", f"TMPDIR={test.lab.directory}", f"{IMAGE}/linux.uml", "mem=128M", f"initrd={IMAGE}/initramfs",
+                          f"vec0:transport=bess,dst={path},mac={mac}", "con=null", "con0=null,fd:1", "ssl=null", "portolan.try=uml", *WORDS.split()])
+
+
 class Booted(Machines):
     def setUp(self):
         super().setUp()
-        self.need("qemu-system-x86_64")
         made = subprocess.run([os.path.join(ROOT, "scripts", "guest-image")], capture_output=True, text=True)
         if made.returncode != 0:
             self.skipTest("no guest: " + made.stderr.strip()[-200:])
 
-
-class QEMU(Booted):
-    def check(self, netdev, link, **keywords):
+    def check(self, link, boot):
+        """Boots a guest and goes through what it tried."""
         root, _ = servers.nginx(self.lab), servers.dnsmasq(self.lab)
         digest = servers.sha256(f"{root}/big.bin")
         process = self.serve(link, options=["-p", "14080:80"])
-        guest = Guest(self, netdev, **keywords)
+        guest = boot()
         self.assertTrue(guest.wait("ready"), "\n".join(guest.lines[-40:]))
         said = guest.said
         self.assertEqual(said["dhcp"], f"10.0.2.2/24 {GATEWAY4} {GATEWAY4}")
@@ -68,6 +85,28 @@ class QEMU(Booted):
         result = self.lab.server.run(["curl", "-sS", "-m", "10", f"http://{HOST4}:14080/hello.txt"])
         self.assertEqual(result.out, "hello from the guest\n", str(result))
         return process, guest
+
+
+class UML(Booted):
+    def test_bess(self):
+        """user-mode Linux, transport=bess: DHCP, DNS, ping, downloads with checksum, a served port, IPv4 and IPv6; and it comes back"""
+        path = self.path("uml")
+        process, guest = self.check(f"bess:{path}", lambda: UserMode(self, path))
+        # Not killed: its processes would go on, and the connection with them.
+        self.lab.stop(guest.process)
+        again = UserMode(self, path)
+        self.assertTrue(again.wait("download"), "\n".join(again.lines[-40:]))
+        self.assertEqual(again.said["dhcp"].split()[0], "10.0.2.2/24", "the same machine has another address")
+        self.assertEqual(self.lab.stop(process), 0)
+
+
+class QEMU(Booted):
+    def setUp(self):
+        super().setUp()
+        self.need("qemu-system-x86_64")
+
+    def check(self, netdev, link, **keywords):
+        return super().check(link, lambda: Guest(self, netdev, **keywords))
 
     def test_stream(self):
         """-netdev stream: DHCP, DNS, ping, downloads with checksum, a served port, IPv4 and IPv6; and the guest comes back after a kill"""
