@@ -24,6 +24,8 @@ struct HoldBuffer: BitwiseCopyable {
     private var first = 0
     /// The first byte that the host has not been given.
     private(set) var delivered: SequenceNumber
+    /// Bytes from `rcv.nxt` on that are here and not acknowledged yet.
+    var withheld = 0
     /// What came early, beyond `rcv.nxt`.
     var early = Scoreboard()
     /// Where the newest early segment starts: its range is reported first (RFC 2018 section 4).

@@ -7,7 +7,7 @@ import Wire
 //   in order, nothing held      straight from the frame to the host's socket; what it does not take is held
 //   in order, something held    behind the held bytes; the socket is full anyway
 //   early                       held, and reported by SACK (RFC 2018)
-// What can be neither sent nor held is not acknowledged: the guest sends it again.
+// What can be neither sent nor held is not acknowledged: the guest sends it again, and is told when (RefusedText).
 
 extension Connection {
     /// What became of the connection in a call.
@@ -152,7 +152,8 @@ extension Connection {
             if let duplicate { sendAck(duplicate: duplicate, now: now, shared: &shared, outside: &outside) }
         }
         // Trim to the window: old bytes in front, bytes beyond the edge behind.
-        let skip = max(0, rcv.nxt - segment.seq)
+        let next = rcv.nxt + withheld(in: shared)
+        let skip = max(0, next - segment.seq)
         let sequence = segment.seq + skip
         let room = rcv.edge - sequence
         var end = payload.byteCount
@@ -163,26 +164,40 @@ extension Connection {
         }
         let text = payload.extracting(min(skip, end)..<end)
 
-        if sequence != rcv.nxt {
+        if sequence != next {
             return earlyTextArrives(text, at: sequence, now: now, shared: &shared, outside: &outside)
         }
 
         if text.byteCount > 0 {
             let taken: Int
-            switch deliver(text, id: id, shared: &shared, outside: &outside) {
+            switch deliver(text, at: next, id: id, shared: &shared, outside: &outside) {
             case .success(let count): taken = count
             case .failure: return .dead(reset: false)
             }
-            rcv.nxt += taken
             if taken < text.byteCount { fin = false }
+            let before = rcv.nxt
+            rcv.nxt = next + taken
+            if hold != .max {
+                if fin {
+                    shared.holds[hold].withheld = 0
+                } else {
+                    withhold(from: before, isRefused: taken < text.byteCount, shared: &shared)
+                }
+            }
             absorbEarly(shared: &shared)
             growReceiveWindow(segment, at: now)
             scheduleAck(bytes: taken, now: now)
             if hold != .max, let fate = drainHold(id: id, shared: &shared, outside: &outside) { return fate }
+        } else if next != rcv.nxt {
+            // The guest's timer has sent what we have: that we are here is all it may know.
+            flags.insert(.ackNow)
         }
 
         // Eighth, the FIN bit. Early data beyond a FIN cannot exist; a FIN before held early data is taken in order only.
-        if fin, segment.seq + segment.length == rcv.nxt { guestEnds(id: id, shared: &shared, outside: &outside) }
+        if fin, segment.seq + segment.length == rcv.nxt + withheld(in: shared) {
+            acknowledgeWithheld(&shared)
+            guestEnds(id: id, shared: &shared, outside: &outside)
+        }
         return nil
     }
 
@@ -191,13 +206,14 @@ extension Connection {
         case failure(HostError)
     }
 
-    /// Gives in-order text to the host, or holds what it does not take. The count is what may be acknowledged.
+    /// Gives text at `sequence`, which is in order, to the host, or holds what it does not take. The count is what was taken.
     private mutating func deliver<O: Outside & ~Copyable>(
-        _ text: RawSpan, id: FlowID, shared: inout TCPShared, outside: inout O
+        _ text: RawSpan, at sequence: SequenceNumber, id: FlowID, shared: inout TCPShared, outside: inout O
     ) -> Delivery {
         var sent = 0
-        if !flags.contains(.hostFull), heldBytes(in: shared) == 0 {
-            switch give(text, at: rcv.nxt, id: id, outside: &outside) {
+        let held = hold == .max ? 0 : sequence - shared.holds[hold].delivered
+        if !flags.contains(.hostFull), held == 0 {
+            switch give(text, at: sequence, id: id, outside: &outside) {
             case .done(let count): sent = min(count, text.byteCount)
             case .wouldBlock: break
             case .failed(let error):
@@ -210,11 +226,11 @@ extension Connection {
         }
         // Whatever was offered once: with many hosts that stop reading the pool is short by then, and what is left of it is for those
         // that go on. The guest sends it again.
-        let room = shared.room(held: heldBytes(in: shared))
+        let room = shared.room(held: held)
         let rest = text.extracting(sent..<min(text.byteCount, sent + room))
         guard rest.byteCount > 0 else { return .success(sent) }
-        guard openHold(at: rcv.nxt + sent, shared: &shared) else { return .success(sent) }
-        return .success(sent + shared.holds[hold].store(rest, at: rcv.nxt + sent, in: &shared.pool))
+        guard openHold(at: sequence + sent, shared: &shared) else { return .success(sent) }
+        return .success(sent + shared.holds[hold].store(rest, at: sequence + sent, in: &shared.pool))
     }
 
     /// Holds text behind a gap and says so at once (RFC 5681 section 4.2).
@@ -237,7 +253,7 @@ extension Connection {
     }
 
     /// After `rcv.nxt` moved: early ranges that now touch it are in order.
-    private mutating func absorbEarly(shared: inout TCPShared) {
+    mutating func absorbEarly(shared: inout TCPShared) {
         guard hold != .max, !shared.holds[hold].early.isEmpty else { return }
         var next = rcv.nxt
         for i in 0..<shared.holds[hold].early.count {
@@ -286,7 +302,9 @@ extension Connection {
                 return .dead(reset: false)
             }
         }
-        if shared.holds[hold].delivered == end, shared.holds[hold].early.isEmpty { releaseHold(&shared) }
+        if shared.holds[hold].delivered == end, shared.holds[hold].early.isEmpty, shared.holds[hold].withheld == 0 {
+            releaseHold(&shared)
+        }
         passEndToHost(id: id, shared: &shared, outside: &outside)
         return nil
     }

@@ -257,8 +257,7 @@ package struct TCPTranslator: ~Copyable {
 
     mutating func hostWritable<O: Outside & ~Copyable>(_ id: FlowID, now: Instant, outside: inout O) {
         guard let index = connections.find(id) else { return }
-        connections[index].flags.remove(.hostFull)
-        let fate = connections[index].drainHold(id: id, shared: &shared, outside: &outside) ?? connections[index].fate
+        let fate = connections[index].hostGoesOn(id: id, shared: &shared, outside: &outside) ?? connections[index].fate
         settle(index, fate, now: now, outside: &outside)
     }
 

@@ -111,4 +111,35 @@ import Wire
         #expect(done)
         #expect(simulation.violations.isEmpty)
     }
+
+    /// Sixteen hosts that stopped for a minute, and took the pool with them, go on; what was refused meanwhile comes soon, not when
+    /// the guest's retransmission timer, backed off by then, says so.
+    @Test(arguments: [false, true]) func whatWasRefusedComesSoonAfterTheHostGoesOn(sack: Bool) {
+        let bytes = TCPScenarioTests.bytes(4_000_000)
+        var simulation = Simulation(Simulation.configuration { $0.chunks = 128 })
+        simulation.host.script.ends = false
+        simulation.host.script.readSize = 0
+        simulation.host.script.sendBuffer = 10_000
+        for i in 0..<16 {
+            var options = GuestTCP.Options()
+            options.sourcePort = UInt16(41_000 + i)
+            options.superSegments = 44
+            options.sack = sack
+            simulation.connect(options, stream: bytes)
+        }
+        simulation.run(for: .seconds(60))
+        let resent = simulation.guests.map(\.retransmissions)
+        #expect(resent.contains { $0 > 5 }, "nothing was refused: \(resent)")
+
+        for i in 0..<16 {
+            simulation.host.sockets[i].script.readSize = nil
+            simulation.host.sockets[i].read = simulation.host.sockets[i].received.count
+        }
+        let done = simulation.run(for: .milliseconds(500)) { simulation in
+            simulation.host.sockets.allSatisfy { $0.guestEnded && $0.received.count == bytes.count }
+        }
+        #expect(done, "\(simulation.host.sockets.map(\.received.count))")
+        #expect(simulation.host.sockets.allSatisfy { $0.received == bytes })
+        #expect(simulation.violations.isEmpty, "\(simulation.violations.prefix(3))")
+    }
 }
