@@ -7,7 +7,9 @@ ordinary user) its way out, in its own way, to the same server behind the same v
     kernel        no sandbox: the load runs on the host itself, one veth pair from the server. The limit for this path.
 """
 
+import json
 import os
+import socket
 import subprocess
 
 from lab import PYTHON, UID, until
@@ -28,13 +30,14 @@ def read(path):
 
 
 class Network:
-    """One running network. `enter(command)` is the command line that runs inside; `proxies()` the pids that carry it."""
+    """One running network. `enter(command)` is the command line that runs inside; `proxies()` the pids that carry it. `ports`: a range of TCP
+    ports of all the host's addresses that lead to the same ports inside."""
 
     name = dns = None
     program = None
 
-    def __init__(self, lab, mtu):
-        self.lab, self.mtu, self.processes = lab, mtu, []
+    def __init__(self, lab, mtu, ports=range(0)):
+        self.lab, self.mtu, self.ports, self.processes = lab, mtu, ports, []
         self.start()
 
     def start_in_host(self, command, **keywords):
@@ -106,7 +109,8 @@ class Portolan(Network):
     name, dns = "portolan", "10.0.2.1"
 
     def start(self):
-        self.process = self.sandbox([BINARIES["portolan"], "run", "--mtu", str(self.mtu), "--"])
+        forward = ["-p", f"{self.ports[0]}-{self.ports[-1]}:{self.ports[0]}-{self.ports[-1]}"] if self.ports else []
+        self.process = self.sandbox([BINARIES["portolan"], "run", "--mtu", str(self.mtu), *forward, "--"])
 
     def proxies(self):
         return [pid for pid in descendants(self.process.pid) if executable(pid) == BINARIES["portolan"]]
@@ -123,13 +127,27 @@ class Slirp(Network):
         self.sandbox(["unshare", "-Urn"])
         ready, signal = os.pipe()
         os.set_inheritable(signal, True)
+        api = os.path.join(self.lab.home, f"slirp-{self.pid}.sock")
         self.proxy = self.start_in_host(
-            [BINARIES["slirp4netns"], "--configure", f"--mtu={self.mtu}", f"--ready-fd={signal}", str(self.pid), "tap0"],
+            [BINARIES["slirp4netns"], "--configure", f"--mtu={self.mtu}", f"--ready-fd={signal}", f"--api-socket={api}", str(self.pid), "tap0"],
             pass_fds=[signal])
         os.close(signal)
         if os.read(ready, 1) != b"1":
             raise CannotMeasure("slirp4netns did not get ready")
         os.close(ready)
+        for port in self.ports:
+            self.forward(api, port)
+
+    @staticmethod
+    def forward(api, port):
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(api)
+            control.sendall(json.dumps({"execute": "add_hostfwd", "arguments": {
+                "proto": "tcp", "host_addr": "0.0.0.0", "host_port": port, "guest_addr": "10.0.2.100", "guest_port": port}}).encode())
+            control.shutdown(socket.SHUT_WR)
+            answer = control.recv(4096).decode()
+        if "error" in answer:
+            raise CannotMeasure(f"slirp4netns: {answer}")
 
     def proxies(self):
         return [self.proxy.pid]
@@ -154,12 +172,12 @@ slirp.wait()
 
 class Pasta(Network):
     name, dns = "pasta", "198.51.100.53"
-    OPTIONS = ["--config-net", "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--no-map-gw"]
+    OPTIONS = ["--config-net", "-u", "none", "-T", "none", "-U", "none", "--no-map-gw"]
 
     def start(self):
         self.sandbox(["unshare", "-Urn"])
         self.proxy = self.start_in_host(
-            [BINARIES["pasta"], "-f", "-q", *self.OPTIONS, "-m", str(self.mtu), "--dns-forward", self.dns, str(self.pid)])
+            [BINARIES["pasta"], "-f", "-q", *self.OPTIONS, "-t", f"{self.ports[0]}-{self.ports[-1]}" if self.ports else "none", "-m", str(self.mtu), "--dns-forward", self.dns, str(self.pid)])
 
         def ready():
             if self.proxy.poll() is not None:
@@ -174,7 +192,7 @@ class Pasta(Network):
 
     @staticmethod
     def startup(_):
-        return [BINARIES["pasta"], *Pasta.OPTIONS, "--", "true"]
+        return [BINARIES["pasta"], *Pasta.OPTIONS, "-t", "none", "--", "true"]
 
 
 class Kernel(Network):
