@@ -54,7 +54,7 @@ let package = Package(
         // The agent inside a virtual machine.
         module("Agent", ["Gateway", "Wire", "CHost", log]),
         // Test support: virtual clock, lossy wires, scripted peers, what the fuzzers drive.
-        module("Simnet", ["Netstack", "Resolver", "Wire"]),
+        module("Simnet", ["Boot", "Netstack", "Resolver", "Wire"]),
         .executableTarget(
             name: "portolan", dependencies: ["Agent", "Gateway", "Sandbox", "Wire", "Yaml", log, arguments],
             swiftSettings: rules
@@ -73,6 +73,6 @@ let package = Package(
         tests("YamlTests", ["Yaml"]),
         tests("AgentTests", ["Agent", "Wire"]),
         tests("SandboxTests", ["Sandbox", "Wire", "CHost"]),
-        tests("GatewayTests", ["Gateway", "Netstack", "Resolver", "Wire", "Uv", "CHost"]),
+        tests("GatewayTests", ["Gateway", "Netstack", "Resolver", "Simnet", "Wire", "Uv", "CHost"]),
     ]
 )

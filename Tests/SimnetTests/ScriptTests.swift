@@ -5,10 +5,10 @@ import Testing
 
 @Suite struct ScriptTests {
     static let folder = String(#filePath.dropLast("SimnetTests/ScriptTests.swift".count)) + "Scripts"
-    static let files = FuzzCorpusTests.files(in: folder).filter { $0.hasSuffix(".pkt") }
+    static let files = FuzzCorpus.files(in: folder).filter { $0.hasSuffix(".pkt") }
 
     static func script(_ file: String, for side: Script.Side = .portolan) throws -> Script {
-        let text = String(decoding: FuzzCorpusTests.read(folder + "/" + file), as: UTF8.self)
+        let text = String(decoding: FuzzCorpus.read(folder + "/" + file), as: UTF8.self)
         return try ScriptParser.parse(text, name: "Tests/Scripts/" + file, for: side)
     }
 
