@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -35,6 +36,14 @@ ssize_t host_vhost_receive(int fd, void *bytes, size_t length, int *descriptors,
         }
     }
     return n;
+}
+
+int host_vhost_is_eventfd(int fd) {
+    static const char wanted[] = "anon_inode:[eventfd]";
+    char path[40], is[sizeof wanted];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(path, is, sizeof is);
+    return n < 0 || (n == sizeof wanted - 1 && memcmp(is, wanted, (size_t)n) == 0);
 }
 
 // Mappings that a SIGBUS may come from. A signal handler reads them, so they are never moved; a free one has no length.

@@ -210,6 +210,17 @@ import Testing
         }
     }
 
+    /// Aligned for the monitor is not aligned here, and an index is read as one (host_ring_load).
+    @Test func aRingHasToBeAlignedWhereItIsMapped() throws {
+        let rig = try Rig()
+        let isMapped = rig.memory.add(.init(guest: 0x40000, size: 0x1000, user: 0x40000, offset: 1), fd: rig.fd)
+        #expect(isMapped)
+        let ring = SplitRing(
+            .init(descriptors: 0x40000, available: 0x40400, used: 0x40800), entries: 8, in: rig.memory, next: 0,
+            tellsIndex: false, takesIndirect: false)
+        #expect(ring == nil)
+    }
+
     @Test func whateverLiesThere() throws {
         var random = SystemRandomNumberGenerator()
         for _ in 0..<2000 {

@@ -308,6 +308,32 @@ class VhostUser(Machines):
                 self.assertTrue(witness.arp(), "somebody else's link")
         os.close(file)
 
+    def test_kick_that_is_no_eventfd(self):
+        """a kick of another kind, which can be watched today and not tomorrow, is refused: watched, it would end the process"""
+        process = self.serve(f"vhost-user:{self.socket_path}")
+        witness, front_end = self.front_end(), self.front_end(number=10)
+        front_end.send(SET_VRING_ENABLE, struct.pack("II", 1, 0))
+        front_end.ask(GET_VRING_BASE, struct.pack("II", 1, 0))
+        given, nested = select.epoll(), [select.epoll()]
+        front_end.send(SET_VRING_KICK, struct.pack("Q", 1), [given.fileno()])
+        try:
+            front_end.ask(GET_FEATURES)
+            # As deep as epoll lets them be: one deeper is ELOOP.
+            while len(nested) < 10:
+                above = select.epoll()
+                above.register(nested[-1])
+                nested.append(above)
+        except (AssertionError, OSError, struct.error):
+            pass
+        try:
+            given.register(nested[-2 if len(nested) > 1 else -1])
+            front_end.send(SET_VRING_ENABLE, struct.pack("II", 1, 1))
+            front_end.ask(GET_FEATURES)
+        except (AssertionError, OSError, struct.error):
+            pass
+        self.assertTrue(witness.arp(), "somebody else's link")
+        self.assertIsNone(process.poll())
+
     def test_call_that_is_full(self):
         """a call whose counter is full, and whose descriptor would block, holds up nobody"""
         process = self.serve(f"vhost-user:{self.socket_path}")

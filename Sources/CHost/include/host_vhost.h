@@ -9,6 +9,9 @@
 // What does not fit is closed.
 ssize_t host_vhost_receive(int fd, void *bytes, size_t length, int *descriptors, int room, int *count);
 
+// 1 when a descriptor is an eventfd, or there is no /proc to say so.
+int host_vhost_is_eventfd(int fd);
+
 // Maps `length` bytes of a shared file from its start, guarded: when the file turns out to be shorter, now or later, zeros are read and
 // what is written is lost, instead of SIGBUS. NULL when it cannot be mapped.
 void *host_vhost_map(int fd, size_t length);

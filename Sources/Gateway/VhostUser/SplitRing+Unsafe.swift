@@ -39,16 +39,18 @@ struct SplitRing {
         var used: UInt64 = 0
     }
 
-    /// nil when the ring is not all in the guest's memory, or of no size that there is.
+    /// nil when the ring is not all in the guest's memory, not aligned (section 2.7), or of no size that there is.
     init?(
         _ addresses: Addresses, entries: Int, in memory: borrowing GuestMemory, next: UInt16, tellsIndex: Bool,
         takesIndirect: Bool
     ) {
         guard entries > 0, entries <= Self.mostEntries, entries & (entries - 1) == 0,
-            addresses.descriptors & 15 == 0, addresses.available & 1 == 0, addresses.used & 3 == 0,
             let descriptors = unsafe memory.user(addresses.descriptors, 16 * entries),
             let available = unsafe memory.user(addresses.available, 6 + 2 * entries),
-            let used = unsafe memory.user(addresses.used, 6 + 8 * entries)
+            let used = unsafe memory.user(addresses.used, 6 + 8 * entries),
+            // Here, not where the monitor has them: a region may begin anywhere in its file.
+            Int(bitPattern: descriptors) & 15 == 0, Int(bitPattern: available) & 1 == 0,
+            Int(bitPattern: used) & 3 == 0
         else { return nil }
         size = UInt16(entries)
         unsafe self.descriptors = unsafe descriptors

@@ -241,10 +241,11 @@ final class VhostDevice {
         return 0
     }
 
-    /// The descriptor that came with a message; -1 when there is to be none.
+    /// The eventfd that came with a message; -1 when there is to be none. Others may hold who reads or writes them, or end
+    /// the process: epoll refuses one that it took before (ELOOP), and libuv then aborts.
     private func given(_ has: Bool) -> Int32? {
         guard has else { return -1 }
-        return arrived.count == 1 ? arrived.removeFirst() : nil
+        return arrived.count == 1 && host_vhost_is_eventfd(arrived[0]) != 0 ? arrived.removeFirst() : nil
     }
 
     private func stopped(_ ring: Int) -> Int? {
