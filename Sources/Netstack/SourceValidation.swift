@@ -63,7 +63,10 @@ extension AddressBindings {
     ) -> Refusal? {
         // What is not a packet to us is none to a machine.
         guard let packet = try? IPv6View(payload) else { return nil }
-        guard let chain = try? IPv6Chain(packet), chain.upperProtocol != IPProtocol.fragment else { return .malformed }
+        // A hop-by-hop header that is not the first ends the walk; lwIP walks on (RFC 8200 section 4.1).
+        guard let chain = try? IPv6Chain(packet), chain.upperProtocol != IPProtocol.fragment,
+            chain.upperProtocol != IPProtocol.hopByHop
+        else { return .malformed }
         if let fragment = chain.fragment, fragment.offset > 0 { return nil }
         let message = chain.payload
         if chain.upperProtocol == IPProtocol.udp {

@@ -289,6 +289,12 @@ import Wire
                 own6, IPProtocol.destinationOptions,
                 (0..<9).flatMap { _ in [IPProtocol.destinationOptions, 0, 1, 4, 0, 0, 0, 0] as [UInt8] }),
             refusal: .malformed),
+        Row(
+            name: "a DHCPv6 server's behind a second hop-by-hop header",
+            frame: ip(
+                ownLocal, IPProtocol.hopByHop,
+                [IPProtocol.hopByHop, 0, 1, 4, 0, 0, 0, 0, IPProtocol.udp, 0, 1, 4, 0, 0, 0, 0] + udpFrom(547)),
+            refusal: .malformed),
         Row(name: "another protocol", frame: ethernet(0x88cc, [1, 2, 3]), refusal: nil),
     ]
 
