@@ -305,6 +305,7 @@ final class VirtualSwitch {
     }
 
     /// Sends what is batched. Call at the end of a turn.
+    @inline(never)  // into what happens for each frame
     func flush() {
         tellDevices()
         guard batchFill > 0 else { return }

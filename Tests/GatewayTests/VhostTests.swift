@@ -81,14 +81,15 @@ import Testing
             ftruncate(fd, 65_536)
             let isMapped = memory.add(.init(guest: 0x10000, size: 0x10000, user: 0x20000, offset: 0), fd: fd)
             #expect(isMapped)
-            unsafe start = try #require(unsafe memory.user(0x20000, 0x10000))
-            ring = try #require(
-                SplitRing(
-                    .init(
-                        descriptors: 0x20000 + UInt64(SplitRingTests.descriptors),
-                        available: 0x20000 + UInt64(SplitRingTests.available),
-                        used: 0x20000 + UInt64(SplitRingTests.used)),
-                    entries: SplitRingTests.entries, in: memory, next: 0, tellsIndex: tellsIndex, takesIndirect: true))
+            let mapped = unsafe memory.user(0x20000, 0x10000)
+            unsafe start = try #require(unsafe mapped)
+            let made = SplitRing(
+                .init(
+                    descriptors: 0x20000 + UInt64(SplitRingTests.descriptors),
+                    available: 0x20000 + UInt64(SplitRingTests.available),
+                    used: 0x20000 + UInt64(SplitRingTests.used)),
+                entries: SplitRingTests.entries, in: memory, next: 0, tellsIndex: tellsIndex, takesIndirect: true)
+            ring = try #require(made)
         }
 
         deinit {

@@ -14,7 +14,7 @@ internal import Glibc
 
 /// The regions of one guest's memory.
 @safe
-struct GuestMemory {
+struct GuestMemory: ~Copyable {
     static let mostRegions = 64
 
     struct Region {

@@ -184,5 +184,5 @@ extension VhostDevice {
     }
 
     /// A ring that its driver has broken.
-    var isBroken: Bool { queues.contains { $0.ring?.isBroken ?? false } }
+    var isBroken: Bool { queues[0].ring?.isBroken ?? false || queues[1].ring?.isBroken ?? false }
 }

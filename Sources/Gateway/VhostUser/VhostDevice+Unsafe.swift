@@ -73,7 +73,7 @@ final class VhostDevice {
     private var agreed: UInt64 = 0
     var memory = GuestMemory()
     /// 0: to the guest, 1: from it.
-    var queues = [Queue(), Queue()]
+    var queues: InlineArray<2, Queue> = [Queue(), Queue()]
     /// Pieces of the chains in hand.
     let pieces: UnsafeMutablePointer<SplitRing.Piece>
     /// There was no room in the guest's buffers for the last frame.
