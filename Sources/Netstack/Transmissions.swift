@@ -142,11 +142,17 @@ struct Transmissions: BitwiseCopyable {
 
     // MARK: Delivered
 
+    // An element read by its index is read from a copy of the array, 256 bytes (Swift 6.3); one of a mutable span is not.
+    @inline(__always)
+    private mutating func endOf(_ slot: Int) -> SequenceNumber { ends.mutableSpan[slot] }
+    @inline(__always)
+    private mutating func stampOf(_ slot: Int) -> UInt32 { stamps.mutableSpan[slot] }
+
     /// Everything below `una` is acknowledged.
     mutating func acknowledge(_ una: SequenceNumber, _ delivery: inout Delivery) {
         while count > 0 {
             let at = slot(0)
-            let right = ends[at]
+            let right = endOf(at)
             let part = right <= una ? right : una
             let bytes = part - start
             guard bytes > 0 else { break }
@@ -155,7 +161,7 @@ struct Transmissions: BitwiseCopyable {
             } else {
                 if marks[at].contains(.lost) { lost -= bytes }
                 note(at, part, bytes, &delivery)
-                if !marks[at].contains(.resent) { delivery.timed = stamps[at] }
+                if !marks[at].contains(.resent) { delivery.timed = stampOf(at) }
             }
             start = part
             guard right <= una else { break }
@@ -191,15 +197,15 @@ struct Transmissions: BitwiseCopyable {
         return true
     }
 
-    private func note(_ at: Int, _ end: SequenceNumber, _ bytes: Int, _ delivery: inout Delivery) {
+    private mutating func note(_ at: Int, _ end: SequenceNumber, _ bytes: Int, _ delivery: inout Delivery) {
         delivery.bytes += bytes
         let resent = marks[at].contains(.resent)
         if end < delivery.highest, !resent { delivery.reordered = true }
         if let latest = delivery.latest {
-            let later = Int32(bitPattern: stamps[at] &- latest.stamp)
+            let later = Int32(bitPattern: stampOf(at) &- latest.stamp)
             guard later > 0 || later == 0 && end > latest.end else { return }
         }
-        delivery.latest = (stamps[at], end, resent)
+        delivery.latest = (stampOf(at), end, resent)
     }
 
     // MARK: Lost
