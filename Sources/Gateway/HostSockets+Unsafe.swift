@@ -71,6 +71,10 @@ struct HostSockets: Outside, ~Copyable {
 
     mutating func note(_ notice: Notice) { notices.post(notice) }
 
+    mutating func discard(_ bytes: inout MutableRawSpan) {
+        unsafe bytes.withUnsafeMutableBytes { _ = unsafe madvise($0.baseAddress, $0.count, MADV_DONTNEED) }
+    }
+
     mutating func dnsQuery(_ query: RawSpan, from client: GuestPort) { names.query(query, from: client) }
 
     mutating func bootDatagram(_ bytes: RawSpan, from client: GuestPort) -> Bool {

@@ -3,7 +3,7 @@
 // Two things need bytes to stay somewhere: data sent to the guest and not yet acknowledged, and data from the guest
 // that came out of order or that the host's socket would not take. Both live in chunks of this pool, for as long as they must,
 // so an idle connection holds none. The free list is a stack: the chunk used next is the one whose cache lines are
-// warm. Memory is reserved at once and resident where touched.
+// warm. Memory is reserved at once and resident where touched; after some seconds without use it goes back (`reclaim`).
 //
 // One chunk carries one super-frame: a single read fills it and a single write sends it.
 
@@ -21,10 +21,15 @@ package struct ChunkPool: ~Copyable {
     private let fills: UnsafeMutablePointer<UInt32>
     private var firstFree = ChunkPool.none
     private var fresh: UInt32 = 0
+    /// Counts what is taken, for `isIdle`.
+    private var taken = 0
+    private var takenBefore = 0
+    /// Chunks that stay resident.
+    private static let kept: UInt32 = 16
 
     package init(capacity: Int) {
         self.capacity = capacity
-        unsafe memory = .allocate(byteCount: capacity * Self.chunkSize, alignment: 4096)
+        unsafe memory = .allocate(byteCount: capacity * Self.chunkSize, alignment: Self.chunkSize)
         unsafe links = .allocate(capacity: capacity)
         unsafe fills = .allocate(capacity: capacity)
     }
@@ -52,7 +57,29 @@ package struct ChunkPool: ~Copyable {
         unsafe links[Int(chunk)] = Self.none
         unsafe fills[Int(chunk)] = 0
         inUse += 1
+        taken &+= 1
         return chunk
+    }
+
+    /// More of its memory is resident than stays so.
+    package var holdsRest: Bool { fresh > Self.kept }
+
+    /// Nothing is in use, nor was since the last call.
+    package mutating func isIdle() -> Bool {
+        defer { takenBefore = taken }
+        return inUse == 0 && taken == takenBefore
+    }
+
+    /// What has been touched beyond a few chunks. Nothing may be in use: its bytes are forgotten.
+    @_lifetime(&self)
+    package mutating func reclaim() -> MutableRawSpan {
+        precondition(inUse == 0)
+        let rest = Int(Self.kept)..<max(Int(Self.kept), Int(fresh))
+        firstFree = Self.none
+        fresh = 0
+        let span = unsafe MutableRawSpan(
+            _unsafeStart: memory + rest.lowerBound * Self.chunkSize, byteCount: rest.count * Self.chunkSize)
+        return unsafe _overrideLifetime(span, mutating: &self)
     }
 
     package mutating func give(_ chunk: UInt32) {

@@ -68,6 +68,9 @@ package protocol Outside: ~Copyable {
     /// - Returns: false when nobody is at the port.
     mutating func bootDatagram(_ bytes: RawSpan, from client: GuestPort) -> Bool
 
+    /// The memory of these bytes may go: nobody needs them. They may be written to again at any time.
+    mutating func discard(_ bytes: inout MutableRawSpan)
+
     /// Something an operator should know. The shell logs it, rate limited.
     mutating func note(_ notice: Notice)
 

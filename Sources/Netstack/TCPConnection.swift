@@ -197,6 +197,8 @@ struct Microseconds: BitwiseCopyable {
 
 /// The constants of the engine, each with its source.
 enum TCPLimits {
+    /// Without use for so long, or twice as long, the pool's memory goes back.
+    static let poolRest = Int64.seconds(5)
     /// RFC 6298 (2.1).
     static let initialRTO = Int64.seconds(1)
     /// Linux' TCP_RTO_MIN; RFC 6298 (2.4) says 1 s, which no deployed stack keeps.

@@ -25,6 +25,8 @@ package struct TCPTranslator: ~Copyable {
     var nextQueue: [UInt32] = []
     /// Connections whose frame the link did not take; they have `Flags.queued` too.
     var stalled = WaitingList()
+    /// When to look whether the pool has been idle; never while little of it is resident.
+    var poolRestsAt = Instant.never
     /// Connections that found no chunk free.
     var starving = WaitingList()
     private var halfOpen = 0
@@ -58,7 +60,7 @@ package struct TCPTranslator: ~Copyable {
     package var chunksInUse: Int { shared.pool.inUse }
     package var flightsInUse: Int { shared.flights.count }
     package var timeWaitCount: Int { timeWaits.count }
-    var nextDeadline: Instant { min(timers.next, timeWaits.nextDeadline) }
+    var nextDeadline: Instant { min(min(timers.next, timeWaits.nextDeadline), poolRestsAt) }
     var hasQueued: Bool { !queue.isEmpty }
     var isStalled: Bool { !stalled.isEmpty }
 

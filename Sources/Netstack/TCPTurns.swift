@@ -13,12 +13,24 @@ extension TCPTranslator {
             settle(index, fate, now: now, outside: &outside)
         }
         timeWaits.advance(to: now)
+        if poolRestsAt <= now { rest(at: now, outside: &outside) }
+    }
+
+    /// Gives back the memory of a pool that has had nothing to do: without, a sandbox that once had much under way would hold up to 128 MiB
+    /// for good.
+    private mutating func rest<O: Outside & ~Copyable>(at now: Instant, outside: inout O) {
+        if shared.pool.isIdle() {
+            var rest = shared.pool.reclaim()
+            outside.discard(&rest)
+        }
+        poolRestsAt = shared.pool.holdsRest ? now + TCPLimits.poolRest : .never
     }
 
     /// Lets every queued connection send one burst. What could not be finished stays queued.
     mutating func flush<O: Outside & ~Copyable>(now: Instant, outside: inout O) {
         if !starving.isEmpty, shared.pool.free > 0 { feedStarving() }
         guard !queue.isEmpty else { return }
+        if poolRestsAt == .never, shared.pool.holdsRest { poolRestsAt = now + TCPLimits.poolRest }
         swap(&queue, &nextQueue)
         var i = 0
         while i < nextQueue.count {

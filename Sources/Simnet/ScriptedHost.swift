@@ -83,6 +83,8 @@ package struct ScriptedHost: Outside {
     /// Frames the link takes before it is full; the simulation refills it.
     package var linkRoom = Int.max
     package var notices: [Notice] = []
+    /// Bytes that the core has given back.
+    package private(set) var discarded = 0
     package var now = Instant(nanoseconds: 0)
     /// Bytes that one read took at most.
     package private(set) var largestRead = 0
@@ -213,6 +215,12 @@ package struct ScriptedHost: Outside {
     ) -> HostResult { .done(0) }
     package mutating func dnsQuery(_ query: RawSpan, from client: GuestPort) {}
     package mutating func note(_ notice: Notice) { notices.append(notice) }
+
+    /// Spoils what nobody is said to need.
+    package mutating func discard(_ bytes: inout MutableRawSpan) {
+        discarded += bytes.byteCount
+        for at in stride(from: 0, to: bytes.byteCount, by: 8) { bytes.store(u64: 0xdddd_dddd_dddd_dddd, at: at) }
+    }
 
     /// Lets peers read what is due.
     mutating func advance(to time: Instant) {

@@ -60,4 +60,5 @@ struct NullOutside: Outside, ~Copyable {
     mutating func receiveUrgent(_ flow: FlowID) -> UrgentByte { .none }
     mutating func dnsQuery(_ query: RawSpan, from client: GuestPort) {}
     mutating func note(_ notice: Notice) {}
+    mutating func discard(_ bytes: inout MutableRawSpan) {}
 }

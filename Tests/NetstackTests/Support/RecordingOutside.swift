@@ -180,6 +180,7 @@ struct RecordingOutside: Outside {
     mutating func leaseChanged(_ change: LeaseChange) { leaseChanges.append(change) }
 
     mutating func note(_ notice: Notice) { calls.append(.note(notice)) }
+    mutating func discard(_ bytes: inout MutableRawSpan) {}
 }
 
 extension [UInt8] {
