@@ -47,6 +47,12 @@ package final class CaptureFile {
             throw CaptureError(
                 description: "A capture needs the name of a file: standard output belongs to the command.")
         }
+        // Before the file is emptied.
+        var pcap = pcap_functions()
+        if let missing = unsafe pcap_load(&pcap) {
+            throw CaptureError(
+                description: unsafe "A capture needs libpcap (Debian's libpcap0.8): \(String(cString: missing)).")
+        }
         let fd = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         if fd < 0 {
             throw CaptureError(
@@ -59,12 +65,6 @@ package final class CaptureFile {
             throw CaptureError(description: "Cannot write the capture file \(path): \(text).")
         }
         _ = unsafe setvbuf(stream, nil, _IOFBF, 256 << 10)
-        var pcap = pcap_functions()
-        if let missing = unsafe pcap_load(&pcap) {
-            _ = unsafe fclose(stream)
-            throw CaptureError(
-                description: unsafe "A capture needs libpcap (Debian's libpcap0.8): \(String(cString: missing)).")
-        }
         guard
             let handle = unsafe pcap.open_dead(
                 DLT_EN10MB, Int32(Self.snapLength), UInt32(PCAP_TSTAMP_PRECISION_NANO))

@@ -199,6 +199,25 @@ class StartUp(unittest.TestCase):
             self.assertIn("libuv", maps)
             self.assertEqual({name for name in ("libpcap", "libmicrohttpd", "libgnutls") if name in maps}, wanted)
 
+    @unittest.skipUnless(os.geteuid() == 0, "hides a library with a mount, which needs root")
+    def test_without_library(self):
+        """without libpcap everything but a capture works; that is status 125 and a sentence, and the file that was to be written stays as it is"""
+        with open("/proc/self/maps") as file:
+            folder = os.path.dirname(next(line.split()[-1] for line in file if "/libc.so" in line or "/libc-" in line))
+        hidden = [name for name in ("libpcap.so.0.8", "libpcap.so.1") if os.path.exists(f"{folder}/{name}")]
+        self.assertTrue(hidden, f"no libpcap in {folder}")
+        script = "".join(f"mount --bind /dev/null {folder}/{name} && " for name in hidden) + 'exec "$@"'
+        with tempfile.NamedTemporaryFile("w+") as capture:
+            capture.write("kept")
+            capture.flush()
+            for options, status in (([], 0), (["--capture", capture.name], 125)):
+                result = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", PORTOLAN, "run", *options, "--", "true"],
+                                        capture_output=True, text=True, timeout=20)
+                self.assertEqual(result.returncode, status, result)
+                self.assertEqual("libpcap" in result.stderr, status == 125, result)
+            with open(capture.name) as file:
+                self.assertEqual(file.read(), "kept")
+
     def test_interface_ends_with_its_namespace(self):
         """the sandbox's interface is persistent: else its last descriptor takes it down, and we wait for that"""
         self.assertIn("persist on", run("run", "--", "ip", "-d", "link", "show", "tap0").stdout)
