@@ -82,8 +82,8 @@ import Wire
         #expect(Self.largestOffer(roundTrip: .milliseconds(20), size: 100_000) <= TCPLimits.receiveWindow)
     }
 
-    /// Sixteen hosts stop reading; what their guests sent fills the pool, and yet a seventeenth connection works both ways.
-    @Test func somethingIsLeftForAnother() {
+    /// Sixteen guests send to hosts that do not read: more than the pool holds.
+    static func stopped(_ stream: [UInt8], _ adjust: (inout GuestTCP.Options) -> Void) -> Simulation {
         var simulation = Simulation(Simulation.configuration { $0.chunks = 128 })
         simulation.host.script.ends = false
         simulation.host.script.readSize = 0
@@ -91,9 +91,15 @@ import Wire
         for i in 0..<16 {
             var options = GuestTCP.Options()
             options.sourcePort = UInt16(41_000 + i)
-            options.closes = false
-            simulation.connect(options, stream: [UInt8](repeating: 1, count: 4_000_000))
+            adjust(&options)
+            simulation.connect(options, stream: stream)
         }
+        return simulation
+    }
+
+    /// Sixteen hosts stop reading; what their guests sent fills the pool, and yet a seventeenth connection works both ways.
+    @Test func somethingIsLeftForAnother() {
+        var simulation = Self.stopped([UInt8](repeating: 1, count: 4_000_000)) { $0.closes = false }
         simulation.run(for: .seconds(20))
         #expect(simulation.core.chunksInUse > 64)
         #expect(simulation.core.chunksInUse < 128)
@@ -116,16 +122,9 @@ import Wire
     /// the guest's retransmission timer, backed off by then, says so.
     @Test(arguments: [false, true]) func whatWasRefusedComesSoonAfterTheHostGoesOn(sack: Bool) {
         let bytes = TCPScenarioTests.bytes(4_000_000)
-        var simulation = Simulation(Simulation.configuration { $0.chunks = 128 })
-        simulation.host.script.ends = false
-        simulation.host.script.readSize = 0
-        simulation.host.script.sendBuffer = 10_000
-        for i in 0..<16 {
-            var options = GuestTCP.Options()
-            options.sourcePort = UInt16(41_000 + i)
-            options.superSegments = 44
-            options.sack = sack
-            simulation.connect(options, stream: bytes)
+        var simulation = Self.stopped(bytes) {
+            $0.superSegments = 44
+            $0.sack = sack
         }
         simulation.run(for: .seconds(60))
         let resent = simulation.guests.map(\.retransmissions)
